@@ -1,0 +1,1 @@
+"""The state system: models, client, pure core, wire, stores and Ray actors."""

@@ -298,7 +298,7 @@ def _rebuild(code: str, message: str, details: dict[str, Any]) -> LightningState
 
 
 def error_from_code(code: str, message: str, details: dict[str, Any] | None = None) -> LightningStateError:
-    """The error a remote side described; an unknown code (a newer service) becomes the base class, code kept in details."""
+    """The error a remote side described; a code unknown here (a newer service) becomes the base class."""
     cls = BY_CODE.get(code)
     if cls is None:
         return LightningStateError(message, **{**(details or {}), "code_received": code})

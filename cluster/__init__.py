@@ -1,0 +1,1 @@
+"""Start, stop, scale and measure the service."""

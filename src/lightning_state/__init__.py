@@ -1,1 +1,1 @@
-"""x"""
+"""Durable, versioned, validated state for agent applications on Ray."""

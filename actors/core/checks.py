@@ -1,0 +1,62 @@
+"""What is refused at the edge, before anything is buffered: bad keys, too large, too deep, not text."""
+
+from __future__ import annotations
+
+import re
+
+from lightning_state.actors.errors import InvalidKeyError, InvalidStateError, StateTooDeepError, StateTooLargeError
+from lightning_state.actors.limits import Limits
+
+_KEY = re.compile(r"(?![/.])(?!.*(//|\.\.))[A-Za-z0-9._:@/+-]+")
+_OPEN, _CLOSE = b"[{", b"]}"
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def check_key(key: str, limits: Limits) -> str:
+    """The key itself. Raises InvalidKeyError for anything outside the key grammar."""
+    if not isinstance(key, str) or not _KEY.fullmatch(key) or len(key) > limits.key_bytes:
+        shown = ascii(key)[:80]
+        raise InvalidKeyError(
+            f"key {shown} is not valid: 1 to {limits.key_bytes} characters of A-Z a-z 0-9 . _ : @ / + -, "
+            "not starting with / or ., without // or .."
+        )
+    return key
+
+
+def check_prefix(prefix: str, limits: Limits) -> str:
+    """The prefix itself, empty allowed. Raises InvalidKeyError for text no key could begin with."""
+    if prefix:
+        check_key(prefix + "x", limits)
+    return prefix
+
+
+def check_body(body: bytes, limits: Limits) -> bytes:
+    """The body itself. Raises StateTooLargeError, StateTooDeepError, or InvalidStateError when it is not UTF-8."""
+    if len(body) > limits.state_bytes:
+        raise StateTooLargeError(
+            f"the state has {len(body)} bytes; the limit is {limits.state_bytes}",
+            size_bytes=len(body),
+            limit_bytes=limits.state_bytes,
+        )
+    if depth_of(body) > limits.depth:
+        raise StateTooDeepError(f"the state is nested deeper than {limits.depth} levels", limit=limits.depth)
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidStateError(f"the state is not valid UTF-8: {error.reason} at byte {error.start}") from error
+    return body
+
+
+def depth_of(body: bytes) -> int:
+    """How deep a JSON text is nested, found without parsing it: hostile depth must not reach a recursive parser."""
+    if body.count(b"[") + body.count(b"{") < 2:  # noqa: PLR2004  # the usual flat state needs no scan
+        return 1
+    depth = deepest = 0
+    for token in _STRUCTURE.finditer(body):
+        first = token.group()[0]
+        if first in _OPEN:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first in _CLOSE:
+            depth -= 1
+    return deepest

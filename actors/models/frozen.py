@@ -1,0 +1,52 @@
+"""Deeply immutable JSON values: what a cache may hand out to many callers at once."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any, NoReturn
+
+from pydantic import JsonValue
+
+
+class FrozenDict(dict[str, Any]):
+    """A mapping that compares and serializes as an ordinary dict and raises TypeError on every mutation."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("states are immutable: use state.replace(...) to make a changed copy")
+
+    __setitem__ = __delitem__ = _refuse  # pyright: ignore[reportAssignmentType]  # every mutator raises, whatever it is given
+    clear = pop = popitem = setdefault = update = _refuse  # pyright: ignore[reportAssignmentType]  # the same
+    __ior__ = _refuse  # pyright: ignore[reportAssignmentType]  # the same
+
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]  # an immutable value may be a key
+        return hash(frozenset(self.items()))
+
+    def __copy__(self) -> FrozenDict:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenDict:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenDict, (dict(self),)
+
+
+def freeze(value: JsonValue) -> Any:
+    """The same JSON value with lists as tuples and objects as `FrozenDict`, at every depth.
+
+    Raises ValueError for NaN and infinities: JSON has no such numbers, and not every parser refuses them.
+    """
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError("a number must be finite")
+    if isinstance(value, dict):
+        return FrozenDict({name: freeze(item) for name, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return tuple(freeze(item) for item in value)
+    return value
+
+
+def freeze_items(value: dict[str, JsonValue]) -> FrozenDict:
+    """A mapping's immutable form; for pydantic `AfterValidator`."""
+    return FrozenDict({name: freeze(item) for name, item in value.items()})

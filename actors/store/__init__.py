@@ -1,0 +1,1 @@
+"""Stores: the journal and its projections, behind one protocol."""
