@@ -105,6 +105,8 @@ class Category(Generic[S]):
             state = self.model.__pydantic_validator__.validate_json(body, strict=True, by_alias=True, by_name=False)
         except ValidationError as error:
             raise invalid_state(self.model.__name__, error) from error
+        except Exception as error:  # a user's own model code may raise anything; it must not take a shard down
+            raise InvalidStateError(f"{self.model.__name__}: its validation code raised {error!r}") from error
         return self.stamp(state, version, updated_us) if version else state
 
     def stamp(self, state: S, version: int, updated_us: int) -> S:
@@ -121,8 +123,11 @@ class Category(Generic[S]):
                 f"{self.name} state has schema version {schema_version}, this program knows {self.schema_version}"
             )
         value = json.loads(body)
-        for version in range(schema_version, self.schema_version):
-            value = self.upcasts[version](value)
+        try:
+            for version in range(schema_version, self.schema_version):
+                value = self.upcasts[version](value)
+        except Exception as error:  # a user's upcast may raise anything; it must not take a shard down
+            raise InvalidStateError(f"{self.name}: upcast from version {schema_version} raised {error!r}") from error
         return self.encode(self.decode(json.dumps(value).encode()))
 
     @property

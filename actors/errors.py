@@ -268,6 +268,13 @@ class IdempotencyMismatchError(LightningStateError):
     http_status = 409
 
 
+class RequestBarredError(LightningStateError):
+    """This request id was declared not applied (by resolve), or its answer was acknowledged: use a new request id."""
+
+    code = "request_barred"
+    http_status = 409
+
+
 class CorpusError(LightningStateError):
     """The corpus is empty, missing or unreadable."""
 

@@ -1,0 +1,67 @@
+"""One write (or resolve) on its way through a shard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import msgspec
+
+from lightning_state.actors.core.change import Change
+from lightning_state.actors.core.messages import Resolve, Write
+from lightning_state.actors.core.rows import Applied, Entry
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """Who asked: request `index` of frame `call`, number `seq` of `session`."""
+
+    call: int
+    index: int
+    session: str
+    seq: int
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """A write between arrival and reply. Everybody who asked under its request id waits here."""
+
+    request: Write | Resolve
+    principal: str
+    digest: bytes
+    waiters: list[Waiter]
+    base: Entry | None = None
+    applied: Applied | None = None
+    looked_up: bool = False
+    change: Change | None = None
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """(slot, key)."""
+        return self.request.slot, self.request.key
+
+    @property
+    def identity(self) -> tuple[int, str, str]:
+        """(slot, principal, request id): what makes two requests the same one (C5)."""
+        return self.request.slot, self.principal, self.request.request_id
+
+
+@dataclass(slots=True)
+class Loading:
+    """A load on its way, with everybody who wants its result."""
+
+    ticket: int
+    reads: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """(call, index) of reads."""
+    operation: Operation | None = None
+    """The key's first pending write, if it has no base yet."""
+
+
+def digest_of(request: Write | Resolve) -> bytes:
+    """What a repeated request must share with the first one. Epoch, number and freshness differ between sendings."""
+    if isinstance(request, Resolve):
+        return b""
+    same = (request.key, request.op, request.body, request.expected)
+    return blake2b(_encoder.encode(same), digest_size=16).digest()

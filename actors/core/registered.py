@@ -1,0 +1,85 @@
+"""A category as a shard uses it: its id, its table, the few fields it reads from a body without parsing the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from lightning_state.actors.category import Category
+from lightning_state.actors.errors import InvalidStateError, InvalidTransitionError
+
+Indexable = str | int | float | bool | None
+
+
+class Registered:
+    """One registered category and its number of slots; `transitions` replaces its table where the settings say so."""
+
+    def __init__(
+        self,
+        category_id: int,
+        category: Category[Any],
+        slots: int,
+        transitions: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
+        self.id = category_id
+        self.slots = slots
+        self.category = category
+        self.transitions = category.transitions if transitions is None else transitions
+        self._status = category.alias(category.status_field) if category.status_field else None
+        read = {category.key_field, *category.indexes, *filter(None, [category.status_field])}
+        fields: list[Any] = [(name, Indexable, msgspec.field(name=category.alias(name))) for name in sorted(read)]
+        self._decoder = msgspec.json.Decoder(msgspec.defstruct("Fields", fields))
+
+    def __repr__(self) -> str:
+        return f"<Registered {self.category.name} id={self.id}>"
+
+    def read(self, body: bytes) -> Any:
+        """The key, status and indexed fields of a body, as attributes. Raises InvalidStateError for other JSON."""
+        try:
+            return self._decoder.decode(body)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+            raise InvalidStateError(f"{self.category.name}: {error}") from error
+
+    def index_values(self, fields: Any) -> dict[str, str]:
+        """Index name → value of one state; None is not indexed."""
+        found = ((name, getattr(fields, name)) for name in self.category.indexes)
+        return {name: str(value) for name, value in found if value is not None}
+
+    def check_key(self, key: str, fields: Any) -> None:
+        """Raise InvalidStateError unless the id in the body is the key it is stored under."""
+        inside = getattr(fields, self.category.key_field)
+        if inside != key:
+            raise InvalidStateError(
+                f"{self.category.name}: the body's {self.category.alias(self.category.key_field)} is {inside!r}, "
+                f"but it is written under the key {key!r}",
+                reason="id_mismatch",
+            )
+
+    def check_transition(self, key: str, base: bytes | None, fields: Any) -> None:
+        """Raise InvalidTransitionError unless the table allows the change of status."""
+        status_field = self.category.status_field
+        if self.transitions is None or status_field is None:
+            return
+        after = str(getattr(fields, status_field))
+        before = None if base is None else str(getattr(self.read(base), status_field))
+        if before is None:
+            allowed = bool(self.transitions.get(after)) or after not in self.transitions
+        else:
+            following = self.transitions.get(before, frozenset[str]())
+            allowed = bool(following) and (after == before or after in following)
+        if not allowed:
+            raise InvalidTransitionError(
+                f"{self.category.name} {key!r}: {before or 'a new state'} → {after} is not allowed",
+                category=self.category.name,
+                key=key,
+                from_status=before,
+                to_status=after,
+            )
+
+    def status_patch(self, status: str) -> dict[str, str]:
+        """The merge patch that changes the status. Raises InvalidStateError for a category without one."""
+        if self._status is None:
+            raise InvalidStateError(f"category {self.category.name!r} has no status")
+        return {self._status: status}

@@ -1,0 +1,537 @@
+"""The shard: (request, now) → effects. Versions, order, request ids and commits are decided here and nowhere else.
+
+The shell calls one method at a time, performs the returned effects in order, and calls back with each result. The shard
+holds hot and pending entries only; anything may be evicted at any moment and is loaded again when it is needed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from lightning_state.actors.category import Category
+from lightning_state.actors.core.change import decide
+from lightning_state.actors.core.checks import check_body, check_key
+from lightning_state.actors.core.effects import (
+    Commit,
+    Effect,
+    Invalidate,
+    Load,
+    Lookup,
+    Notify,
+    Recover,
+    Respond,
+    Scan,
+    Validate,
+)
+from lightning_state.actors.core.hot import HotEntries
+from lightning_state.actors.core.messages import (
+    Absent,
+    Frame,
+    Get,
+    List,
+    Page,
+    Refused,
+    Reply,
+    Request,
+    Resolution,
+    Resolve,
+    Value,
+    Write,
+)
+from lightning_state.actors.core.operation import Loading, Operation, Waiter, digest_of
+from lightning_state.actors.core.refusals import refusal
+from lightning_state.actors.core.registered import Registered
+from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
+from lightning_state.actors.core.sessions import Session, Sessions
+from lightning_state.actors.core.slots import category_of_slot, slot_of
+from lightning_state.actors.errors import (
+    IdempotencyMismatchError,
+    LightningStateError,
+    NotOwnerError,
+    OverloadedError,
+    ProtocolError,
+    RequestBarredError,
+    UnknownCategoryError,
+)
+from lightning_state.actors.limits import Limits
+
+_COMMIT_ROWS = 1_024
+_COMMIT_BYTES = 8 * 1024 * 1024
+_OVERLOADED_RETRY_S = 0.05
+
+
+Stored = TypeVar("Stored", Entry, Applied)
+
+
+class Slot:
+    """A slot this shard owns: its epoch, its last committed revision, its version floor, its barred request ids."""
+
+    __slots__ = ("barred", "epoch", "floor", "revision")
+
+    def __init__(self, head: SlotHead) -> None:
+        self.epoch = head.epoch
+        self.revision = head.revision
+        self.floor = head.floor
+        self.barred: set[tuple[str, str]] = set()
+
+
+class Shard:
+    """One shard's decisions. Not thread-safe; the caller's clock is `now_us`, microseconds since 1970."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.hot = HotEntries(limits.hot_bytes)
+        self.slots: dict[int, Slot] = {}
+        self._categories: dict[int, Registered] = {}
+        self._sessions = Sessions()
+        self._queues: dict[tuple[int, str], deque[Operation]] = {}
+        self._writes: dict[tuple[int, str, str], Operation] = {}
+        self._pending = 0
+        self._loading: dict[tuple[int, str], Loading] = {}
+        self._loads: dict[int, tuple[int, str]] = {}
+        self._lookups: dict[int, Operation] = {}
+        self._scans: dict[int, tuple[int, int, List]] = {}
+        self._judging: dict[int, Operation] = {}
+        self._ready: deque[Operation] = deque()
+        self._committing: tuple[int, list[Operation], list[JournalRow]] | None = None
+        self._tickets = 0
+        self._effects: list[Effect] = []
+
+    def __repr__(self) -> str:
+        return f"<Shard slots={len(self.slots)} hot={len(self.hot)} pending={self.pending}>"
+
+    @property
+    def pending(self) -> int:
+        """Writes between arrival and reply."""
+        return self._pending
+
+    # -- what the shell tells it ---
+
+    def register(self, registered: Registered) -> None:
+        """Serve a category from now on."""
+        self._categories[registered.id] = registered
+
+    def adopt(self, heads: Iterable[SlotHead]) -> None:
+        """Own these slots, under the epochs their heads name, from now on."""
+        for head in heads:
+            self.slots[head.slot] = Slot(head)
+
+    def receive(self, call: int, frame: Frame, now_us: int) -> list[Effect]:
+        """Take in a frame. Each of its requests is answered by one Respond, now or after later calls."""
+        self._sessions.forget_idle(now_us)
+        session = self._sessions.hear(frame.session, frame.floor, now_us)
+        for index, request in enumerate(frame.requests):
+            try:
+                self._admit(call, index, request, frame, session)
+            except LightningStateError as error:
+                self._respond(call, index, refusal(error))
+        return self._flush(now_us)
+
+    def loaded(self, ticket: int, entry: Entry | None, now_us: int) -> list[Effect]:
+        """The result of a Load; None: the key was never stored. A result overtaken by a commit is ignored."""
+        place = self._loads.pop(ticket, None)
+        if place is None:
+            return []
+        slot, key = place
+        try:
+            self._arrived(slot, self._current(slot, entry or Entry(key, 0, 0, None, 0, 0)))
+        except LightningStateError as error:
+            self._load_refused(slot, key, refusal(error))
+        return self._flush(now_us)
+
+    def load_failed(self, ticket: int, refused: Refused, now_us: int) -> list[Effect]:
+        """A Load, Lookup or Scan could not be done: whoever waits for it is told, and nothing changes."""
+        if ticket in self._scans:
+            call, index, _ = self._scans.pop(ticket)
+            self._respond(call, index, refused)
+        elif ticket in self._lookups:
+            self._finish(self._lookups.pop(ticket), refused)
+        elif ticket in self._loads:
+            self._load_refused(*self._loads.pop(ticket), refused)
+        return self._flush(now_us)
+
+    def looked_up(self, ticket: int, applied: Applied | None, now_us: int) -> list[Effect]:
+        """The result of a Lookup."""
+        operation = self._lookups.pop(ticket, None)
+        if operation is None:
+            return []
+        operation.applied = applied
+        operation.looked_up = True
+        self._prepare(operation)
+        return self._flush(now_us)
+
+    def scanned(self, ticket: int, entries: Sequence[Entry], now_us: int) -> list[Effect]:
+        """The result of a Scan, in key order; a full one may have a successor."""
+        waiting = self._scans.pop(ticket, None)
+        if waiting is None:
+            return []
+        call, index, request = waiting
+        try:
+            category = self._registered(request.category_id).category
+            current = [_upcast(category, entry) for entry in entries]
+            self._respond(call, index, Page(current, more=len(entries) >= request.limit))
+        except LightningStateError as error:
+            self._respond(call, index, refusal(error))
+        return self._flush(now_us)
+
+    def judged(self, ticket: int, refused: Refused | None, now_us: int) -> list[Effect]:
+        """VERL's answer to a Validate: None admits the write."""
+        operation = self._judging.pop(ticket, None)
+        if operation is None:
+            return []
+        if refused is None:
+            self._ready.append(operation)
+        else:
+            self._finish(operation, refused)
+        return self._flush(now_us)
+
+    def committed(self, ticket: int, now_us: int) -> list[Effect]:
+        """The rows of a Commit are durable: caches and watchers hear of it, then whoever asked."""
+        operations, rows = self._end_commit(ticket)
+        for operation, row in zip(operations, rows, strict=True):
+            self._apply(operation, row)
+        for operation, row in zip(operations, rows, strict=True):
+            self._finish(operation, _result(row))
+        return self._flush(now_us)
+
+    def commit_refused(self, ticket: int, refused: Refused, now_us: int) -> list[Effect]:
+        """An error *before* COMMIT: nothing of the batch was written, and everybody in it is told so."""
+        operations, _ = self._end_commit(ticket)
+        for operation in operations:
+            self._finish(operation, refused)
+        return self._flush(now_us)
+
+    def commit_unknown(self, ticket: int) -> list[Effect]:
+        """An error *of* COMMIT: nobody is told "failed"; memory is dropped, the slots are disowned (C3)."""
+        self._end_commit(ticket)
+        return [*self.disown("the outcome of a commit is unknown", maybe=True), Recover()]
+
+    def disown(self, reason: str, *, maybe: bool) -> list[Effect]:
+        """Own nothing any more: everybody waiting is sent to ask the next owner under the same request id."""
+        refused = refusal(NotOwnerError(reason), maybe=maybe)
+        for queue in self._queues.values():
+            for waiter in (waiter for operation in queue for waiter in operation.waiters):
+                self._respond(waiter.call, waiter.index, refused)
+        for loading in self._loading.values():
+            for call, index in loading.reads:
+                self._respond(call, index, refused)
+        for call, index, _ in self._scans.values():
+            self._respond(call, index, refused)
+        for memory in (self._queues, self._writes, self._loading, self._loads, self._lookups, self._scans):
+            memory.clear()
+        self._judging.clear()
+        self._ready.clear()
+        self._pending = 0
+        self._committing = None
+        self._sessions.clear()
+        self.slots.clear()
+        self.hot.clear()
+        return self._take_effects()
+
+    # -- arrival ---
+
+    def _admit(self, call: int, index: int, request: Request, frame: Frame, session: Session) -> None:
+        if isinstance(request, Get):
+            self._read(call, index, request)
+        elif isinstance(request, List):
+            self._list(call, index, request)
+        else:
+            self._admit_write(Waiter(call, index, frame.session, request.seq), request, frame.principal, session)
+
+    def _read(self, call: int, index: int, request: Get) -> None:
+        slot = self._owned(request.slot)
+        entry = self.hot.get(request.slot, request.key)
+        if entry is not None:
+            self._respond(call, index, _found(request.slot, slot, entry))
+        else:
+            self._check_place(request.slot, request.key)
+            self._load(request.slot, request.key).reads.append((call, index))
+
+    def _list(self, call: int, index: int, request: List) -> None:
+        category = self._registered(request.category_id).category
+        if request.index and request.index not in category.indexes:
+            raise UnknownCategoryError(
+                f"{category.name} has no index {request.index!r}; it has {', '.join(category.indexes) or 'none'}"
+            )
+        ticket = self._ticket()
+        self._scans[ticket] = (call, index, request)
+        self._effects.append(Scan(ticket, request))
+
+    def _admit_write(self, waiter: Waiter, request: Write | Resolve, principal: str, session: Session) -> None:
+        slot = self._owned(request.slot)
+        if request.epoch != slot.epoch:
+            raise NotOwnerError(f"slot epoch is {slot.epoch}, the request names {request.epoch}")
+        if waiter.seq < session.floor:
+            raise RequestBarredError("this request was answered already and its answer acknowledged")
+        if (answer := session.answers.get(waiter.seq)) is not None:
+            self._respond(waiter.call, waiter.index, answer)
+            return
+        try:
+            self._join_or_enqueue(waiter, request, principal)
+        except LightningStateError as error:
+            # A refusal is the final answer to this number: the same sending, arriving late, must not run after it.
+            session.answers[waiter.seq] = refusal(error)
+            raise
+
+    def _join_or_enqueue(self, waiter: Waiter, request: Write | Resolve, principal: str) -> None:
+        operation = Operation(request, principal, digest_of(request), [waiter])
+        if isinstance(request, Write):
+            pending = self._writes.get(operation.identity)
+            if pending is not None:
+                _check_same(pending.digest, operation)
+                pending.waiters.append(waiter)
+                return
+            check_body(request.body, self.limits)
+        self._check_place(request.slot, request.key)
+        queue = self._queues.get(operation.place)
+        if self._pending >= self.limits.shard_queue or (queue and len(queue) >= self.limits.key_queue):
+            raise OverloadedError(
+                f"too many writes are waiting for {request.key!r} or its shard: try again later",
+                retry_after_s=_OVERLOADED_RETRY_S,
+            )
+        self._pending += 1
+        if isinstance(request, Write):
+            self._writes[operation.identity] = operation
+        if queue is None:
+            self._queues[operation.place] = deque([operation])
+            self._start(operation)
+        else:
+            queue.append(operation)
+
+    def _check_place(self, slot: int, key: str) -> None:
+        check_key(key, self.limits)
+        registered = self._registered(category_of_slot(slot))
+        if slot_of(registered.id, key, registered.slots) != slot:
+            raise ProtocolError(f"key {key!r} does not belong to slot {slot}")
+
+    # -- one write at the head of its key's queue ---
+
+    def _start(self, operation: Operation) -> None:
+        request = operation.request
+        operation.looked_up = isinstance(request, Write) and request.fresh
+        operation.base = self.hot.get(*operation.place)
+        if not operation.looked_up:
+            ticket = self._ticket()
+            self._lookups[ticket] = operation
+            self._effects.append(Lookup(ticket, request.slot, operation.principal, request.request_id))
+        if operation.base is None:
+            self._load(*operation.place).operation = operation
+        self._prepare(operation)
+
+    def _prepare(self, operation: Operation) -> None:
+        if not operation.looked_up or operation.base is None:
+            return
+        try:
+            if isinstance(operation.request, Resolve):
+                self._prepare_resolve(operation)
+            else:
+                self._prepare_write(operation, operation.request)
+        except LightningStateError as error:
+            self._finish(operation, refusal(error))
+
+    def _prepare_resolve(self, operation: Operation) -> None:
+        applied = operation.applied
+        if applied is None:
+            self._ready.append(operation)
+        else:
+            self._finish(operation, Resolution(applied.op is not Op.BAR, applied.version))
+
+    def _prepare_write(self, operation: Operation, write: Write) -> None:
+        slot = self.slots[write.slot]
+        registered = self._registered(category_of_slot(write.slot))
+        if (operation.principal, write.request_id) in slot.barred:
+            raise RequestBarredError(f"request {write.request_id!r} was declared not applied; use a new id")
+        if operation.applied is not None:
+            applied = _upcast(registered.category, operation.applied)
+            self._finish(operation, _repeated(operation, write, applied, slot))
+            return
+        operation.change = decide(write, operation.base, slot.floor, registered, self.limits)
+        if operation.change.body is None:
+            self._ready.append(operation)
+            return
+        ticket = self._ticket()
+        self._judging[ticket] = operation
+        self._effects.append(
+            Validate(ticket, registered.category, write.key, operation.base, operation.change.body, write.timeout_ms)
+        )
+
+    def _finish(self, operation: Operation, reply: Reply) -> None:
+        """Answer everybody who waits for this write, and let the key's next one begin."""
+        for waiter in operation.waiters:
+            self._sessions.remember(waiter.session, waiter.seq, reply)
+            self._respond(waiter.call, waiter.index, reply)
+        if isinstance(operation.request, Write):
+            del self._writes[operation.identity]
+        self._pending -= 1
+        queue = self._queues[operation.place]
+        queue.popleft()
+        if queue:
+            self._start(queue[0])
+        else:
+            del self._queues[operation.place]
+
+    # -- commit ---
+
+    def _flush(self, now_us: int) -> list[Effect]:
+        if self._ready and self._committing is None:
+            self._begin_commit(now_us)
+        return self._take_effects()
+
+    def _begin_commit(self, now_us: int) -> None:
+        operations: list[Operation] = []
+        rows: list[JournalRow] = []
+        revisions: dict[int, int] = {}
+        size_bytes = 0
+        while self._ready and len(rows) < _COMMIT_ROWS and size_bytes < _COMMIT_BYTES:
+            operation = self._ready.popleft()
+            slot = operation.request.slot
+            revision = revisions.get(slot, self.slots[slot].revision) + (operation.change is not None)
+            row = self._row(operation, revision, now_us)
+            revisions[slot] = revision
+            size_bytes += len(row.body or b"")
+            operations.append(operation)
+            rows.append(row)
+        self._committing = (self._ticket(), operations, rows)
+        self._effects.append(Commit(self._committing[0], rows))
+
+    def _row(self, operation: Operation, revision: int, now_us: int) -> JournalRow:
+        request, change = operation.request, operation.change
+        registered = self._registered(category_of_slot(request.slot))
+        base = operation.base
+        return JournalRow(
+            slot=request.slot,
+            revision=revision,
+            epoch=self.slots[request.slot].epoch,
+            key=request.key,
+            version=change.version if change else 0,
+            op=request.op if isinstance(request, Write) else Op.BAR,
+            body=change.body if change else None,
+            schema_version=registered.category.schema_version,
+            indexes=change.indexes if change else {},
+            principal=operation.principal,
+            request_id=request.request_id,
+            digest=operation.digest,
+            # Times of one key never go back, whatever the clock does; order comes from versions all the same.
+            time_us=max(now_us, base.updated_us if base else 0),
+        )
+
+    def _end_commit(self, ticket: int) -> tuple[list[Operation], list[JournalRow]]:
+        if self._committing is None or self._committing[0] != ticket:
+            return [], []
+        _, operations, rows = self._committing
+        self._committing = None
+        return operations, rows
+
+    def _apply(self, operation: Operation, row: JournalRow) -> None:
+        slot = self.slots[row.slot]
+        slot.revision = row.revision
+        if row.op is Op.BAR:
+            slot.barred.add((operation.principal, row.request_id))
+            return
+        entry = Entry(row.key, row.version, row.revision, row.body, row.schema_version, row.time_us)
+        self._effects.append(Invalidate(row.slot, row.key, row.epoch, row.revision, row.version))
+        self._effects.append(Notify(row))
+        self._arrived(row.slot, entry)
+
+    # -- loading ---
+
+    def _load(self, slot: int, key: str) -> Loading:
+        loading = self._loading.get((slot, key))
+        if loading is None:
+            loading = self._loading[slot, key] = Loading(self._ticket())
+            self._loads[loading.ticket] = (slot, key)
+            self._effects.append(Load(loading.ticket, slot, key))
+        return loading
+
+    def _arrived(self, slot: int, entry: Entry) -> None:
+        """The newest committed entry of a key is known, by a load or a commit: keep it, and answer who waits for it.
+
+        A commit answers a load still on its way, whose result is older by then and is ignored when it comes.
+        """
+        self.hot.put(slot, entry)
+        loading = self._loading.pop((slot, entry.key), None)
+        if loading is None:
+            return
+        self._loads.pop(loading.ticket, None)
+        for call, index in loading.reads:
+            self._respond(call, index, _found(slot, self.slots[slot], entry))
+        if loading.operation is not None:
+            loading.operation.base = entry
+            self._prepare(loading.operation)
+
+    def _load_refused(self, slot: int, key: str, refused: Refused) -> None:
+        loading = self._loading.pop((slot, key))
+        for call, index in loading.reads:
+            self._respond(call, index, refused)
+        if loading.operation is not None:
+            self._lookups = {t: o for t, o in self._lookups.items() if o is not loading.operation}
+            self._finish(loading.operation, refused)
+
+    def _current(self, slot: int, entry: Entry) -> Entry:
+        return _upcast(self._registered(category_of_slot(slot)).category, entry)
+
+    # -- small parts ---
+
+    def _owned(self, slot: int) -> Slot:
+        owned = self.slots.get(slot)
+        if owned is None:
+            raise NotOwnerError(f"slot {slot} is not owned here")
+        return owned
+
+    def _registered(self, category_id: int) -> Registered:
+        registered = self._categories.get(category_id)
+        if registered is None:
+            raise UnknownCategoryError(f"no category has the id {category_id}")
+        return registered
+
+    def _ticket(self) -> int:
+        self._tickets += 1
+        return self._tickets
+
+    def _respond(self, call: int, index: int, reply: Reply) -> None:
+        self._effects.append(Respond(call, index, reply))
+
+    def _take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+
+def _found(slot: int, owned: Slot, entry: Entry) -> Value | Absent:
+    if entry.body is None:
+        return Absent(slot, owned.epoch, owned.revision, entry.version)
+    return Value(slot, owned.epoch, entry.revision, entry.version, entry.updated_us, entry.body)
+
+
+def _result(row: JournalRow) -> Value | Resolution:
+    if row.op is Op.BAR:
+        return Resolution(applied=False, version=0)
+    # Whoever sent a whole state has its body already; a patch learns the result.
+    body = None if row.op is Op.SET else row.body
+    return Value(row.slot, row.epoch, row.revision, row.version, row.time_us, body)
+
+
+def _check_same(digest: bytes, repeated: Operation) -> None:
+    if digest != repeated.digest:
+        raise IdempotencyMismatchError(
+            f"request id {repeated.request.request_id!r} was used for another request: every write needs its own"
+        )
+
+
+def _repeated(operation: Operation, write: Write, applied: Applied, slot: Slot) -> Value:
+    """The stored result of a request that was applied before. Raises when it was barred or was another request."""
+    if applied.op is Op.BAR:
+        raise RequestBarredError(f"request {write.request_id!r} was declared not applied; use a new id")
+    _check_same(applied.digest, operation)
+    body = None if applied.op is Op.SET else applied.body
+    return Value(write.slot, slot.epoch, applied.revision, applied.version, applied.time_us, body)
+
+
+def _upcast(category: Category[Any], entry: Stored) -> Stored:
+    if entry.body is None or entry.schema_version == category.schema_version:
+        return entry
+    body = category.upcast(entry.body, entry.schema_version)
+    return msgspec.structs.replace(entry, body=body, schema_version=category.schema_version)
