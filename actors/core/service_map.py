@@ -29,6 +29,8 @@ class ShardInfo(msgspec.Struct, frozen=True):
     epoch: int
     """0: not claimed yet since the service was created."""
     pid: int
+    started_ticks: int
+    """When that process started (the kernel's clock ticks since boot): a pid alone may belong to another by now."""
     node_id: str
     endpoint: str
     """Where its direct channel listens; empty without one."""
@@ -70,6 +72,7 @@ class Claim(msgspec.Struct, tag="claim", frozen=True):
 
     shard: int
     pid: int
+    started_ticks: int
     node_id: str
     endpoint: str
 
