@@ -12,7 +12,6 @@ import msgspec
 
 from lightning_state.actors.core.messages import PROTOCOL
 from lightning_state.actors.core.service_map import CategoryInfo, Claim, Granted, Register, ServiceMap, ShardInfo
-from lightning_state.actors.core.slots import slots_of_category
 from lightning_state.actors.errors import CategoryMismatchError, ShardUnavailableError, StoreCorruptError
 
 T = TypeVar("T")
@@ -86,8 +85,8 @@ class Directory:
             known.import_path != request.import_path or request.schema_version <= known.schema_version
         ):
             raise CategoryMismatchError(
-                f"category {request.name!r} is registered as {known.import_path} schema {known.schema_version} with another "
-                "definition: give yours another name, or raise its schema_version and add an upcast"
+                f"category {request.name!r} is registered as {known.import_path}, schema {known.schema_version}, with "
+                "another definition: give yours another name, or raise its schema_version and add an upcast"
             )
         info = CategoryInfo(
             id=known.id if known else len(self._categories),
@@ -118,16 +117,8 @@ class Directory:
         )
         self._shards[info.number] = info
         changes[f"shard/{info.number}"] = msgspec.msgpack.encode(info)
-        return Granted(info.epoch, self.slots_of(info.number), self.map()), changes
-
-    def slots_of(self, shard: int) -> list[int]:
-        """Every slot, of every category, that a shard owns."""
-        return [
-            slot
-            for info in self._categories.values()
-            for slot, owner in zip(slots_of_category(info.id, len(info.owners)), info.owners, strict=True)
-            if owner == shard
-        ]
+        current = self.map()
+        return Granted(info.epoch, current.slots_of(info.number), current), changes
 
     def _shard(self, number: int) -> ShardInfo:
         return self._shards.get(number) or ShardInfo(number, 0, 0, 0, "", "")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from lightning_state.actors.core.messages import Refused
-from lightning_state.actors.core.slots import index_of_slot, slot_of
+from lightning_state.actors.core.slots import index_of_slot, slot_of, slots_of_category
 
 
 class CategoryInfo(msgspec.Struct, frozen=True):
@@ -52,6 +52,15 @@ class ServiceMap(msgspec.Struct, frozen=True):
         """(slot, shard number) of a key."""
         slot = slot_of(category.id, key, len(category.owners))
         return slot, category.owners[index_of_slot(slot)]
+
+    def slots_of(self, shard: int) -> list[int]:
+        """Every slot, of every category, that a shard owns."""
+        return [
+            slot
+            for info in self.categories.values()
+            for slot, owner in zip(slots_of_category(info.id, len(info.owners)), info.owners, strict=True)
+            if owner == shard
+        ]
 
 
 class Describe(msgspec.Struct, tag="describe", frozen=True):

@@ -1,0 +1,1 @@
+"""The directory actor: the slot map, epochs and categories; and the watch over the shards."""

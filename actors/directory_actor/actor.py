@@ -1,0 +1,151 @@
+"""The Ray shell of the directory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import ray
+from ray.exceptions import RayError
+
+from lightning_state.actors.core.directory import Directory
+from lightning_state.actors.core.messages import Refused
+from lightning_state.actors.core.refusals import refusal
+from lightning_state.actors.core.service_map import Claim, Described, Describe, DirectoryReply, DirectoryRequest
+from lightning_state.actors.errors import LightningStateError, NotOwnerError
+from lightning_state.actors.settings import Settings
+from lightning_state.actors.store.opening import open_registry
+from lightning_state.actors.store.protocol import RegistryStore
+from lightning_state.actors.store.sqlite.ownership import kill_holder
+from lightning_state.actors.wire.directory_link import decode_request, encode_reply
+from lightning_state.actors.wire.names import NAMESPACE, shard_name
+
+logger = logging.getLogger(__name__)
+
+_RETRY_S = 0.2
+_ADOPT_WITHIN_S = 10.0
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=10_000)
+class DirectoryActor:
+    """The directory: detached, named, restarted by Ray for ever. Its constructor starts it and cannot raise."""
+
+    def __init__(self, service: str, store: str, data_dir: str, settings: str) -> None:
+        self._service = service
+        self._settings = Settings.model_validate_json(settings)
+        self._open = lambda: open_registry(store, Path(data_dir))
+        self._registry: RegistryStore | None = None
+        self._directory: Directory | None = None
+        self._failure: LightningStateError = NotOwnerError("the directory is starting")
+        self._changing = asyncio.Lock()
+        self._heard: dict[int, float] = {}
+        self._running = asyncio.get_running_loop().create_task(self._run())
+        self._running.add_done_callback(_restart)
+
+    async def frame(self, data: bytes) -> bytes:
+        """The answer to one request; errors are answers too."""
+        try:
+            return encode_reply(await self._answer(decode_request(data)))
+        except LightningStateError as error:
+            return encode_reply(refusal(error))
+
+    async def ping(self) -> int:
+        """Proof of life: the process id."""
+        return os.getpid()
+
+    async def _answer(self, request: DirectoryRequest) -> DirectoryReply:
+        directory = self._directory
+        if directory is None:
+            raise self._failure
+        if isinstance(request, Describe):
+            return Described(directory.map())
+        async with self._changing:
+            if isinstance(request, Claim):
+                granted, changes = directory.claim(request)
+                await self._store(changes)
+                self._heard[request.shard] = asyncio.get_running_loop().time()
+                return granted
+            changes = directory.register(request)
+            if changes:
+                await self._store(changes)
+                await self._tell_shards(directory)
+        return Described(directory.map())
+
+    async def _store(self, changes: dict[str, bytes]) -> None:
+        registry = self._registry
+        assert registry is not None  # noqa: S101  # the directory exists only with its registry
+        try:
+            await asyncio.to_thread(registry.put, changes)
+        except BaseException:
+            # What was decided is in memory but not stored: forget it all and read what the registry really holds.
+            logger.critical("the registry cannot be written; the directory restarts")
+            os._exit(1)
+
+    async def _tell_shards(self, directory: Directory) -> None:
+        """Every living shard serves the new category before its registration is answered; others learn by claiming."""
+        data = msgspec.msgpack.encode(directory.map())
+        told = [handle.adopt.remote(data) for handle in map(self._shard, range(directory.identity.shards)) if handle]
+        await asyncio.wait([asyncio.ensure_future(_settled(ref)) for ref in told], timeout=_ADOPT_WITHIN_S)
+
+    def _shard(self, number: int) -> Any:
+        try:
+            return ray.get_actor(shard_name(self._service, number), namespace=NAMESPACE)
+        except ValueError:
+            return None
+
+    async def _run(self) -> None:
+        await self._open_registry()
+        directory = self._directory
+        assert directory is not None  # noqa: S101  # _open_registry returns with it
+        await asyncio.gather(*(self._watch(directory, number) for number in range(directory.identity.shards)))
+
+    async def _open_registry(self) -> None:
+        while self._directory is None:
+            registry = self._open()
+            try:
+                await asyncio.to_thread(registry.open)
+                self._directory = Directory(registry.get_all(), self._settings.model_dump(mode="json"))
+                self._registry = registry
+            except LightningStateError as error:
+                self._failure = error
+                logger.warning("the directory cannot start yet: %s", error)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _watch(self, directory: Directory, number: int) -> None:
+        """Ping one shard; when it is silent too long, end its process: Ray starts the next one (C9)."""
+        loop = asyncio.get_running_loop()
+        while True:
+            sent = loop.time()
+            handle = self._shard(number)
+            if handle is not None:
+                try:
+                    await asyncio.wait_for(_settled(handle.ping.remote()), self._settings.shard_silent_s)
+                except TimeoutError:
+                    self._replace(directory, number, handle)
+            await asyncio.sleep(max(0.0, sent + self._settings.ping_interval_s - loop.time()))
+
+    def _replace(self, directory: Directory, number: int, handle: Any) -> None:
+        info = directory.map().shards[number]
+        logger.warning("shard %d has been silent for %s s: replacing it", number, self._settings.shard_silent_s)
+        here = info.node_id == ray.get_runtime_context().get_node_id()
+        # A signal ends it at once, also when it is stopped; Ray sees the death and starts the successor.
+        if not (here and info.pid and kill_holder(info.pid, info.started_ticks)):
+            ray.kill(handle, no_restart=False)
+
+
+async def _settled(ref: Any) -> None:
+    """Wait for an answer or a Ray error: a dying actor is Ray's business, only silence is ours."""
+    try:
+        await ref
+    except RayError as error:
+        logger.debug("no answer: %s", error)
+
+
+def _restart(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        logger.critical("the directory ended; its process restarts", exc_info=task.exception())
+        os._exit(1)

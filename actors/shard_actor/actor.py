@@ -1,0 +1,92 @@
+"""The Ray shell of one shard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+import msgspec
+import ray
+
+from lightning_state.actors.core.messages import Replies
+from lightning_state.actors.core.refusals import refusal
+from lightning_state.actors.core.service_map import Claim, ServiceMap
+from lightning_state.actors.errors import ProtocolError
+from lightning_state.actors.shard_actor.runtime import ShardRuntime
+from lightning_state.actors.shard_actor.verdicts import PoolVerdicts
+from lightning_state.actors.store.opening import open_shard_store
+from lightning_state.actors.store.sqlite.ownership import start_time_ticks
+from lightning_state.actors.wire.codec import decode_frame, encode
+from lightning_state.actors.wire.directory_link import DirectoryLink
+
+logger = logging.getLogger(__name__)
+
+_EXIT_TO_RESTART = 1
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=10_000)
+class ShardActor:
+    """One shard: detached, named, restarted by Ray for ever. Its constructor starts it and cannot raise."""
+
+    def __init__(self, service: str, number: int, store: str, data_dir: str) -> None:
+        self._runtime = ShardRuntime(
+            number,
+            open_store=lambda: open_shard_store(store, Path(data_dir), number),
+            claims=DirectoryLink(service),
+            verdicts=lambda settings, current: PoolVerdicts(service, settings, current),
+            identity=Claim(
+                shard=number,
+                pid=os.getpid(),
+                started_ticks=start_time_ticks(os.getpid()) or 0,
+                node_id=ray.get_runtime_context().get_node_id(),
+                endpoint="",
+            ),
+        )
+        self._running = asyncio.get_running_loop().create_task(self._runtime.run())
+        self._running.add_done_callback(_restart)
+        # A step that broke inside the shard leaves its writes without an answer: begin again from the store.
+        asyncio.get_running_loop().set_exception_handler(_restart_on_error)
+
+    def __repr__(self) -> str:
+        return repr(self._runtime)
+
+    async def frame(self, data: bytes) -> bytes:
+        """The replies to a frame: the one method of the data path."""
+        try:
+            frame = decode_frame(data)
+        except ProtocolError as error:
+            return encode(Replies([refusal(error)]))
+        return encode(await self._runtime.frame(frame))
+
+    async def adopt(self, data: bytes) -> None:
+        """Take over what a newer map gives this shard."""
+        await self._runtime.adopt(msgspec.msgpack.decode(data, type=ServiceMap))
+
+    async def ping(self) -> int:
+        """Proof of life: the process id."""
+        return os.getpid()
+
+    async def close(self) -> None:
+        """Stop serving and close the store; the process is ended by whoever asked."""
+        self._running.remove_done_callback(_restart)
+        self._running.cancel()
+        await self._runtime.close()
+
+    async def status(self) -> bytes:
+        """A `ShardStatus` in msgpack."""
+        return msgspec.msgpack.encode(await self._runtime.status())
+
+
+def _restart(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        logger.critical("the shard ended; its process restarts", exc_info=task.exception())
+        os._exit(_EXIT_TO_RESTART)
+
+
+def _restart_on_error(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    if "a shard effect failed" in str(context.get("message")):
+        logger.critical("%s; its process restarts: %r", context["message"], context.get("exception"))
+        os._exit(_EXIT_TO_RESTART)
+    loop.default_exception_handler(context)

@@ -1,0 +1,205 @@
+"""Performs a shard's effects on an event loop: the store in two threads, verdicts by VERL, replies to their callers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from lightning_state.actors.core.effects import (
+    Commit,
+    Effect,
+    Invalidate,
+    Load,
+    Lookup,
+    Notify,
+    Recover,
+    Respond,
+    Scan,
+    Validate,
+)
+from lightning_state.actors.core.messages import Frame, Refused, Replies
+from lightning_state.actors.core.refusals import refusal
+from lightning_state.actors.core.rows import JournalRow
+from lightning_state.actors.core.shard import Shard
+from lightning_state.actors.errors import FencedError, LightningStateError, StoreUnavailableError
+from lightning_state.actors.shard_actor.calls import Call
+from lightning_state.actors.store.protocol import CommitUnknownError, Store
+
+logger = logging.getLogger(__name__)
+
+_PROJECT_ROWS = 512
+_PROJECT_IDLE_S = 0.02
+"""Projections follow when no commit came for this long; under load the store bounds its own tail."""
+
+
+class Verdicts(Protocol):
+    """Where a shard's changes are validated."""
+
+    async def refusal(self, change: Validate) -> Refused | None:
+        """None admits the change; never raises."""
+        ...
+
+
+class Performer:
+    """The hands of one `Shard`. All decisions are the shard's; all waiting is here."""
+
+    def __init__(self, shard: Shard, store: Store, verdicts: Verdicts, recover: Callable[[], None]) -> None:
+        self.shard = shard
+        self.store = store
+        self.commits = 0
+        self.rows_committed = 0
+        self._verdicts = verdicts
+        self._recover = recover
+        self._calls: dict[int, Call] = {}
+        self._last_call = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._idle: asyncio.TimerHandle | None = None
+
+    async def frame(self, frame: Frame) -> Replies:
+        """The replies to a frame, within a second; Pending for what is not decided by then."""
+        self._last_call += 1
+        number, call = self._last_call, Call(len(frame.requests))
+        self._calls[number] = call
+        try:
+            self.perform(self.shard.receive(number, frame, now_us()))
+            return await call.replies()
+        finally:
+            del self._calls[number]
+
+    def perform(self, effects: list[Effect]) -> None:
+        """Perform effects in order; those that wait go on beside, and their results come back to the shard."""
+        reads: list[Load | Lookup] = []
+        for effect in effects:
+            match effect:
+                case Respond():
+                    if (call := self._calls.get(effect.call)) is not None:
+                        call.answer(effect.index, effect.reply)
+                case Load() | Lookup():
+                    reads.append(effect)
+                case Validate():
+                    self._spawn(self._judge(effect))
+                case Commit():
+                    self._spawn(self._commit(effect))
+                case Scan():
+                    self._spawn(self._scan(effect))
+                case Notify():
+                    _log_change(effect.row)
+                case Invalidate():
+                    pass  # no cache is attached to the actor handle; the direct channel pushes these
+                case Recover():
+                    self._recover()
+        if reads:
+            self._spawn(self._read(reads))
+
+    async def on_writer(self, work: Callable[[], Any]) -> Any:
+        """Run store work on the thread that owns the writing connection."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    async def _read(self, reads: list[Load | Lookup]) -> None:
+        loads = [read for read in reads if isinstance(read, Load)]
+        if loads:
+            try:
+                entries = await self.on_reader(lambda: self.store.load([(load.slot, load.key) for load in loads]))
+            except LightningStateError as error:
+                for load in loads:
+                    self.perform(self.shard.load_failed(load.ticket, refusal(error), now_us()))
+            else:
+                for load, entry in zip(loads, entries, strict=True):
+                    self.perform(self.shard.loaded(load.ticket, entry, now_us()))
+        for lookup in (read for read in reads if isinstance(read, Lookup)):
+            await self._lookup(lookup)
+
+    async def _lookup(self, lookup: Lookup) -> None:
+        try:
+            applied = await self.on_reader(lambda: self.store.applied(lookup.slot, lookup.principal, lookup.request_id))
+        except LightningStateError as error:
+            self.perform(self.shard.load_failed(lookup.ticket, refusal(error), now_us()))
+        else:
+            self.perform(self.shard.looked_up(lookup.ticket, applied, now_us()))
+
+    async def _scan(self, scan: Scan) -> None:
+        request = scan.request
+        index = (request.index, request.value) if request.index else None
+        try:
+            entries = await self.on_reader(
+                lambda: self.store.scan(
+                    request.category_id, prefix=request.prefix, after=request.after, limit=request.limit, index=index
+                )
+            )
+        except LightningStateError as error:
+            self.perform(self.shard.load_failed(scan.ticket, refusal(error), now_us()))
+        else:
+            self.perform(self.shard.scanned(scan.ticket, entries, now_us()))
+
+    async def _judge(self, change: Validate) -> None:
+        refused = await self._verdicts.refusal(change)
+        self.perform(self.shard.judged(change.ticket, refused, now_us()))
+
+    async def _commit(self, commit: Commit) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        try:
+            await self.on_writer(lambda: self.store.commit(commit.rows))
+        except (CommitUnknownError, FencedError) as error:
+            # A newer epoch owns the slots, or nobody knows what was written: serve nothing until this is settled.
+            logger.warning("commit of %d rows: %s", len(commit.rows), error)
+            self.perform(self.shard.commit_unknown(commit.ticket))
+        except LightningStateError as error:
+            self.perform(self.shard.commit_refused(commit.ticket, refusal(error), now_us()))
+        else:
+            self.commits += 1
+            self.rows_committed += len(commit.rows)
+            self.perform(self.shard.committed(commit.ticket, now_us()))
+            self._idle = asyncio.get_running_loop().call_later(_PROJECT_IDLE_S, self._spawn_projection)
+
+    def _spawn_projection(self) -> None:
+        self._spawn(self._project())
+
+    async def _project(self) -> None:
+        try:
+            left = await self.on_writer(lambda: self.store.project(_PROJECT_ROWS))
+        except StoreUnavailableError as error:
+            logger.warning("projections wait: %s", error)  # the journal has everything; the next commit tries again
+            return
+        if left:
+            self._idle = asyncio.get_running_loop().call_later(_PROJECT_IDLE_S, self._spawn_projection)
+
+    async def on_reader(self, work: Callable[[], Any]) -> Any:
+        """Run store work on the thread of the reading connection."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A broken step would leave its writes waiting for ever: whoever runs this shard decides what follows.
+            asyncio.get_running_loop().call_exception_handler({"message": "a shard effect failed", "exception": error})
+
+    async def close(self) -> None:
+        """Cancel what is under way and close the store."""
+        if self._idle is not None:
+            self._idle.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await self.on_writer(self.store.close)
+        self._writer.shutdown(wait=False)
+        self._reader.shutdown(wait=False)
+
+
+def now_us() -> int:
+    """The wall clock in microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+def _log_change(row: JournalRow) -> None:
+    logger.debug("slot=%d key=%s version=%d op=%s", row.slot, row.key, row.version, row.op)

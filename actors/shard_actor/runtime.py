@@ -1,0 +1,198 @@
+"""A shard's life: hold the store, take an epoch, serve, and after a commit of unknown outcome begin again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from lightning_state.actors.category import load_category
+from lightning_state.actors.core.messages import Frame, Replies
+from lightning_state.actors.core.refusals import refusal
+from lightning_state.actors.core.registered import Registered
+from lightning_state.actors.core.service_map import Claim, Granted, ServiceMap
+from lightning_state.actors.core.shard import Shard
+from lightning_state.actors.errors import LightningStateError, NotOwnerError, StoreCorruptError
+from lightning_state.actors.settings import Settings
+from lightning_state.actors.shard_actor.performer import Performer, Verdicts
+from lightning_state.actors.store.protocol import Store, StoreStatus
+
+logger = logging.getLogger(__name__)
+
+_RETRY_FIRST_S = 0.05
+_RETRY_MOST_S = 1.0
+
+
+class Claims(Protocol):
+    """Where a shard gets its epochs."""
+
+    async def claim(self, claim: Claim) -> Granted:
+        """A new epoch. Raises LightningStateError when it cannot be had now."""
+        ...
+
+
+class ShardStatus(msgspec.Struct, frozen=True):
+    """Figures of one shard."""
+
+    number: int
+    state: str
+    """starting, serving or failed."""
+    failure: str
+    epoch: int
+    pid: int
+    slots: int
+    hot_keys: int
+    hot_bytes: int
+    pending: int
+    commits: int
+    rows_committed: int
+    memory_bytes: int
+    store: StoreStatus | None
+
+
+class ShardRuntime:
+    """One shard without the actor around it: runs on any event loop."""
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        open_store: Callable[[], Store],
+        claims: Claims,
+        verdicts: Callable[[Settings, ServiceMap], Verdicts],
+        identity: Claim,
+    ) -> None:
+        self.number = number
+        self._open_store = open_store
+        self._claims = claims
+        self._verdicts = verdicts
+        self._identity = identity
+        self._performer: Performer | None = None
+        self._failure: LightningStateError | None = None
+        self._unknown = asyncio.Event()
+        self._adopting = asyncio.Lock()
+        self._hashes: dict[str, str] = {}
+        self._epoch = 0
+
+    def __repr__(self) -> str:
+        return f"<ShardRuntime {self.number} epoch={self._epoch} {self._state()}>"
+
+    async def run(self) -> None:
+        """Serve for ever, until cancelled; raises what cannot be mended by starting over in this process."""
+        while True:
+            self._unknown.clear()
+            await self._own()
+            await self._unknown.wait()
+            performer, self._performer = self._performer, None
+            if performer is not None:
+                await performer.close()
+
+    async def frame(self, frame: Frame) -> Replies:
+        """The replies to a frame. A shard that owns nothing (yet) refuses everything with the reason."""
+        if self._performer is None:
+            refused = refusal(self._failure or NotOwnerError(f"shard {self.number} is starting"))
+            return Replies([refused] * len(frame.requests))
+        return await self._performer.frame(frame)
+
+    async def adopt(self, current: ServiceMap) -> None:
+        """Serve what the map gives this shard and it does not serve yet: slots of newly registered categories."""
+        async with self._adopting:
+            performer = self._performer
+            if performer is None:
+                return  # the claim that is under way brings the new map
+            self._register(performer.shard, current)
+            new = [slot for slot in current.slots_of(self.number) if slot not in performer.shard.slots]
+            if new:
+                heads = await performer.on_writer(lambda: performer.store.acquire(new, self._epoch))
+                performer.shard.adopt(heads)
+
+    async def close(self) -> None:
+        """Send every caller to ask again later, and let the store go."""
+        performer, self._performer = self._performer, None
+        if performer is not None:
+            performer.perform(performer.shard.disown("the shard is closing", maybe=False))
+            await performer.close()
+
+    async def status(self) -> ShardStatus:
+        """Current figures."""
+        performer = self._performer
+        shard = performer.shard if performer else None
+        return ShardStatus(
+            number=self.number,
+            state=self._state(),
+            failure=str(self._failure or ""),
+            epoch=self._epoch,
+            pid=os.getpid(),
+            slots=len(shard.slots) if shard else 0,
+            hot_keys=len(shard.hot) if shard else 0,
+            hot_bytes=shard.hot.size_bytes if shard else 0,
+            pending=shard.pending if shard else 0,
+            commits=performer.commits if performer else 0,
+            rows_committed=performer.rows_committed if performer else 0,
+            memory_bytes=_resident_bytes(),
+            store=await performer.on_reader(performer.store.status) if performer else None,
+        )
+
+    async def _own(self) -> None:
+        wait_s = _RETRY_FIRST_S
+        while True:
+            try:
+                await self._try_to_own()
+            except StoreCorruptError as error:
+                # Damage is shown to everyone who asks and never served; only a person can decide what follows.
+                self._failure = error
+                logger.critical("shard %d does not serve: %s", self.number, error)
+                await asyncio.Event().wait()
+            except LightningStateError as error:
+                self._failure = error
+                logger.warning("shard %d cannot start yet: %s", self.number, error)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _RETRY_MOST_S)
+            else:
+                self._failure = None
+                return
+
+    async def _try_to_own(self) -> None:
+        loop = asyncio.get_running_loop()
+        store = self._open_store()
+        await loop.run_in_executor(None, store.open)
+        try:
+            granted = await self._claims.claim(self._identity)
+            settings = Settings.model_validate(granted.map.settings)
+            shard = Shard(settings.limits)
+            self._hashes.clear()
+            self._register(shard, granted.map)
+            performer = Performer(shard, store, self._verdicts(settings, granted.map), self._unknown.set)
+            # This first commit under the new epoch also proves that the store can be written (C3).
+            shard.adopt(await performer.on_writer(lambda: store.acquire(granted.slots, granted.epoch)))
+        except BaseException:
+            await loop.run_in_executor(None, store.close)
+            raise
+        self._epoch = granted.epoch
+        self._performer = performer
+
+    def _register(self, shard: Shard, current: ServiceMap) -> None:
+        replaced: Mapping[str, Mapping[str, list[str]]] = current.settings.get("transitions", {})
+        for info in current.categories.values():
+            if self._hashes.get(info.name) == info.hash:
+                continue
+            category = load_category(info.import_path, info.hash)
+            table = replaced.get(info.name)
+            transitions = {a: frozenset(b) for a, b in table.items()} if table is not None else None
+            shard.register(Registered(info.id, category, len(info.owners), transitions))
+            self._hashes[info.name] = info.hash
+
+    def _state(self) -> str:
+        if self._performer is not None:
+            return "serving"
+        return "failed" if isinstance(self._failure, StoreCorruptError) else "starting"
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,1 @@
+"""Verdicts for a shard's changes, from the VERL pool."""

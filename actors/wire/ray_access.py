@@ -1,0 +1,56 @@
+"""How other processes of this user join the Ray a service runs on: its address and auth mode, one small file a service.
+
+Joining with another auth mode than the cluster's fails only after 20 s and with a misleading error, so whoever starts a
+service writes both down, and `connect()` and the command line read them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+
+class RayAccess(msgspec.Struct, frozen=True):
+    """Where a service started by this user runs."""
+
+    service: str
+    address: str
+    auth_mode: str
+    pid: int
+    """The process that started it; when it is gone, so is the service."""
+    data_dir: str
+
+
+def access_file(service: str) -> Path:
+    """`$XDG_STATE_HOME/lightning-state/<service>.json`, by default below ~/.local/state."""
+    state_home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state_home) / "lightning-state" / f"{service}.json"
+
+
+def write_access(access: RayAccess) -> None:
+    """Publish how to join, for this user only."""
+    file = access_file(access.service)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = file.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(msgspec.json.encode(access))
+    partial.chmod(0o600)
+    partial.replace(file)
+
+
+def read_access(service: str) -> RayAccess | None:
+    """How to join a service of this user that is still running; None when none is known."""
+    try:
+        access = msgspec.json.decode(access_file(service).read_bytes(), type=RayAccess)
+        os.kill(access.pid, 0)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+        return None
+    return access
+
+
+def forget_access(service: str) -> None:
+    """Remove what `write_access` published, if this process did."""
+    access = read_access(service)
+    if access is not None and access.pid == os.getpid():
+        access_file(service).unlink(missing_ok=True)

@@ -1,0 +1,215 @@
+"""Starts a service on Ray, and holds it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import ray
+from ray.exceptions import RayError
+
+from lightning_state.actors.category import BUILT_IN, Category
+from lightning_state.actors.client import AsyncStateClient, StateClient
+from lightning_state.actors.core.service_map import Describe, Register, ServiceMap
+from lightning_state.actors.directory_actor.actor import DirectoryActor
+from lightning_state.actors.errors import (
+    DataDirectoryError,
+    LightningStateError,
+    ShardUnavailableError,
+    StoreCorruptError,
+)
+from lightning_state.actors.settings import Settings
+from lightning_state.actors.shard_actor.actor import ShardActor
+from lightning_state.actors.shard_actor.runtime import ShardStatus
+from lightning_state.actors.store.opening import prepare_data_dir
+from lightning_state.actors.verl_actor import start_pool
+from lightning_state.actors.wire.directory_link import SyncDirectoryLink
+from lightning_state.actors.wire.names import NAMESPACE, directory_name, pool_name, shard_name
+from lightning_state.actors.wire.ray_access import RayAccess, forget_access, write_access
+from lightning_state.cluster.ray_runtime import RayRuntime, join_ray
+
+logger = logging.getLogger(__name__)
+
+_READY_WITHIN_S = 60.0
+_POLL_S = 0.02
+_CLOSE_WITHIN_S = 10.0
+_NODE_SHARE = 0.001
+
+
+class Service:
+    """A running service. Leaving the `with` block, or `stop`, ends it; its data stays in the data directory."""
+
+    def __init__(self, settings: Settings, runtime: RayRuntime) -> None:
+        self.settings = settings
+        self.runtime = runtime
+        self._running = True
+
+    def __repr__(self) -> str:
+        state = "running" if self._running else "stopped"
+        return f"<Service {self.name} {state} shards={self.settings.shards} address={self.runtime.address}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def name(self) -> str:
+        """What clients connect to: `StateClient.connect(service=name)`."""
+        return self.settings.service
+
+    def client(self) -> StateClient:
+        """A new client of this service."""
+        return StateClient.connect(service=self.name)
+
+    def async_client(self) -> AsyncStateClient:
+        """A new asyncio client of this service."""
+        return AsyncStateClient.connect(service=self.name)
+
+    def stop(self) -> None:
+        """End the service's actors; a Ray started by `start` ends too. Every acknowledged write is on disk already."""
+        if not self._running:
+            return
+        self._running = False
+        stop_service(self.name)
+        forget_access(self.name)
+        self.runtime.leave()
+
+
+def start(*, categories: Sequence[Category[Any]] = (), **settings: Any) -> Service:
+    """Start a service and wait until it serves. Joins a running Ray or starts one.
+
+    Settings (see `Settings`): data_dir, service, store, shards, address, … ; `categories` are registered beside the
+    built-in ones. Raises SettingsError, DataDirectoryError (unwritable, in use, made by a newer version, or this
+    service runs already), StoreCorruptError, ServiceNotFoundError (Ray cannot be joined), CategoryMismatchError.
+    """
+    read = Settings.read(**settings)
+    read = read.model_copy(update={"data_dir": read.data_dir.absolute()})
+    runtime = join_ray(read.address, read.service)
+    try:
+        return _start(read, runtime, [*BUILT_IN, *categories])
+    except BaseException:
+        runtime.leave()
+        raise
+
+
+def _start(settings: Settings, runtime: RayRuntime, categories: Sequence[Category[Any]]) -> Service:
+    if is_running(settings.service):
+        raise DataDirectoryError(
+            f"service {settings.service!r} runs already on {runtime.address}: connect to it with "
+            f"StateClient.connect(service={settings.service!r}), or choose another service name"
+        )
+    identity = prepare_data_dir(settings)
+    settings = settings.model_copy(update={"shards": identity.shards, "slots": identity.slots})
+    try:
+        _start_actors(settings, categories)
+        _wait_until_serving(settings)
+    except BaseException:
+        stop_service(settings.service)
+        raise
+    access = RayAccess(
+        settings.service, runtime.address, runtime.auth_mode, os.getpid(), str(settings.data_dir)
+    )
+    write_access(access)
+    return Service(settings, runtime)
+
+
+def _start_actors(settings: Settings, categories: Sequence[Category[Any]]) -> None:
+    service, store, data_dir = settings.service, settings.store, str(settings.data_dir)
+    # SQLite files are on this node: a restarted actor waits for it instead of starting empty elsewhere.
+    here = {f"node:{ray.util.get_node_ip_address()}": _NODE_SHARE}
+    common: dict[str, Any] = {"namespace": NAMESPACE, "lifetime": "detached", "resources": here}
+    DirectoryActor.options(name=directory_name(service), **common).remote(
+        service, store, data_dir, settings.model_dump_json()
+    )
+    start_pool(settings)
+    directory = SyncDirectoryLink(service)
+    deadline_s = time.monotonic() + _READY_WITHIN_S
+    for category in categories:
+        request = Register(category.name, category.import_path, category.hash, category.schema_version)
+        _until_answered(lambda request=request: directory.register(request), deadline_s)
+    for number in range(settings.shards):
+        ShardActor.options(name=shard_name(service, number), **common).remote(service, number, store, data_dir)
+
+
+def _until_answered(ask: Any, deadline_s: float) -> Any:
+    """Ask again while the directory is starting."""
+    while True:
+        try:
+            return ask()
+        except ShardUnavailableError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(_POLL_S)
+
+
+def _wait_until_serving(settings: Settings) -> None:
+    deadline_s = time.monotonic() + _READY_WITHIN_S
+    for number in range(settings.shards):
+        while True:
+            status = shard_status(settings.service, number)
+            if status is not None and status.state == "serving":
+                break
+            if status is not None and status.state == "failed":
+                raise StoreCorruptError(status.failure)
+            if time.monotonic() > deadline_s:
+                reason = status.failure if status else "its process does not answer"
+                raise ShardUnavailableError(f"shard {number} does not serve after {_READY_WITHIN_S:.0f} s: {reason}")
+            time.sleep(_POLL_S)
+
+
+def is_running(service: str) -> bool:
+    """Whether the Ray this process is connected to has a service of this name."""
+    try:
+        ray.get_actor(directory_name(service), namespace=NAMESPACE)
+    except ValueError:
+        return False
+    return True
+
+
+def shard_status(service: str, number: int, timeout_s: float = 5.0) -> ShardStatus | None:
+    """A shard's figures; None while it does not answer."""
+    try:
+        handle = ray.get_actor(shard_name(service, number), namespace=NAMESPACE)
+        return msgspec.msgpack.decode(ray.get(handle.status.remote(), timeout=timeout_s), type=ShardStatus)
+    except (ValueError, RayError):
+        return None
+
+
+def service_map(service: str) -> ServiceMap:
+    """The directory's current map. Raises ServiceNotFoundError when there is no such service."""
+    return SyncDirectoryLink(service).describe()
+
+
+def stop_service(service: str) -> None:
+    """End every actor of a service on the Ray this process is connected to. Shards close their stores first."""
+    prefix = directory_name(service).removesuffix("directory")
+    names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+    # The directory and the pool's supervisor first: they would replace what ends.
+    supervisors = [directory_name(service), pool_name(service)]
+    others = [name for name in names if name.startswith(prefix) and name not in supervisors]
+    handles = {name: handle for name in [*supervisors, *others] if (handle := _find(name)) is not None}
+    for name in supervisors:
+        if name in handles:
+            ray.kill(handles[name])
+    closing = [handle.close.remote() for name, handle in handles.items() if name.startswith(prefix + "shard/")]
+    if closing:
+        ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_WITHIN_S)
+    for name in others:
+        if name in handles:
+            ray.kill(handles[name])
+
+
+def _find(name: str) -> Any:
+    try:
+        return ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return None
