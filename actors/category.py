@@ -53,8 +53,10 @@ class Category(Generic[S]):
     """Numeric attributes that never decrease from one version to the next."""
     references: Mapping[str, str] = field(default_factory=dict[str, str])
     """Attribute → category in which the id it holds must exist; checked when the service's `check_references` is on."""
+    rules: tuple[str, ...] = ()
+    """Import paths (`package.module:name`) of further pure rules: VerdictContext → findings. Fast; no timeout."""
     validators: tuple[str, ...] = ()
-    """Import paths (`package.module:name`) of the user's own validators, run by VERL beside the built-in rules."""
+    """Import paths (`package.module:name`) of the user's own validators, run after the rules; they may wait."""
     confidence_threshold: float | None = None
     """A write with lower confidence is refused; None: the service's setting."""
     schema_version: int = 1
@@ -144,6 +146,7 @@ class Category(Generic[S]):
             "indexes": self.indexes,
             "monotonic": self.monotonic,
             "references": dict(self.references),
+            "rules": self.rules,
             "validators": self.validators,
             "threshold": self.confidence_threshold,
             "version": self.schema_version,
@@ -233,6 +236,10 @@ RESEARCH = Category(
     ),
     indexes=("status",),
     monotonic=("iteration_count",),
+    rules=(
+        "lightning_state.actors.core.verl.rules.research:run_times",
+        "lightning_state.actors.core.verl.rules.research:distinct_facts",
+    ),
 )
 
 VERIFICATIONS = Category(

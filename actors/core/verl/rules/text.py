@@ -1,0 +1,55 @@
+"""Control characters: refused where a string identifies something, reported where it is text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lightning_state.actors.core.verl.context import VerdictContext
+from lightning_state.actors.core.verl.messages import Issue, Severity
+
+TEXT_WEIGHT = 0.1
+"""How much a text with control characters lowers the confidence."""
+
+# How JSON spells C0 controls, and DEL and C1 as UTF-8. A hit is a suspicion: the walk below decides.
+_SUSPECT = re.compile(rb"\\u00[01]|\\[bf]|\x7f|\xc2[\x80-\x9f]", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # newline, carriage return and tab are text
+_ID_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ID_NAME = re.compile(r"id|ids|\w+(Id|Ids)")
+
+
+def control_characters(context: VerdictContext) -> Iterator[Issue]:
+    """An error in ids, index values and mapping keys, and for NUL anywhere; a warning in other text."""
+    if _SUSPECT.search(context.new_body) is None:
+        return
+    category = context.category
+    named = {category.alias(name) for name in (category.key_field, *category.indexes, *category.references)}
+    yield from _walk(json.loads(context.new_body), (), named, is_id=False)
+
+
+def _walk(value: Any, path: tuple[str, ...], named: set[str], *, is_id: bool) -> Iterator[Issue]:
+    if isinstance(value, str):
+        yield from _check(value, ".".join(path), is_id=is_id)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _walk(item, (*path, str(index)), named, is_id=is_id)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if _ID_CONTROL.search(name):
+                yield Issue("control_character", ".".join(path), "a name in this mapping holds a control character")
+            else:
+                identifies = _ID_NAME.fullmatch(name) is not None or (not path and name in named)
+                yield from _walk(item, (*path, name), named, is_id=identifies)
+
+
+def _check(text: str, path: str, *, is_id: bool) -> Iterator[Issue]:
+    if is_id:
+        if _ID_CONTROL.search(text):
+            yield Issue("control_character", path, "an id holds a control character")
+    elif "\0" in text:
+        yield Issue("control_character", path, "text must not hold NUL: not every store can keep it")
+    elif _CONTROL.search(text):
+        message = "the text holds control characters other than newline and tab"
+        yield Issue("control_character", path, message, Severity.WARNING, TEXT_WEIGHT)

@@ -1,0 +1,229 @@
+"""Carries calls to the validator pool and answers back; performs what `Dispatch` decides."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from lightning_state.actors.core.messages import Refused
+from lightning_state.actors.core.verl.dispatch import Dispatch, Dispatched, Lane
+from lightning_state.actors.core.verl.messages import VERL_PROTOCOL, Answer, Answers, Batch, Call
+from lightning_state.actors.core.verl.rule_set import RuleSet
+from lightning_state.actors.errors import (
+    DeadlineExceededError,
+    LightningStateError,
+    ProtocolError,
+    ShardUnavailableError,
+    ValidationUnavailableError,
+    error_from_code,
+)
+from lightning_state.actors.wire.validator_transport import ValidatorTransport, ping
+from lightning_state.actors.wire.verl_codec import decode_from_validator, encode
+
+_TICK_S = 0.1
+_REFRESH_S = 1.0
+_IDLE_S = 3.0
+"""Unused for this long, the courier stops asking who the validators are."""
+_SUSPECT_S = 1.0
+"""A frame out for this long makes its validator answer a ping."""
+_SILENT_S = 2.0
+
+
+@dataclass
+class _Pending:
+    call: Call
+    future: asyncio.Future[Answer]
+    admitted_s: float
+    deadline_s: float
+
+
+@dataclass
+class _Carried:
+    frame: Dispatched
+    sent_s: float
+    task: asyncio.Task[None]
+
+
+class Courier:
+    """Batches calls, bounded in flight, resent when a validator dies. One event loop."""
+
+    def __init__(self, transport: ValidatorTransport, unavailable_after_s: float) -> None:
+        self._transport = transport
+        self._unavailable_after_s = unavailable_after_s
+        self._dispatch = Dispatch()
+        self._rule_sets: dict[str, RuleSet] = {}
+        self._pending: dict[int, _Pending] = {}
+        self._carried: dict[int, _Carried] = {}
+        self._probes: dict[str, asyncio.Task[None]] = {}
+        self._refreshing: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._flush_due = self._is_closed = False
+        self._refreshed_s = self._used_s = 0.0
+        self._down_since_s: float | None = None
+        self._last_call = 0
+
+    def __repr__(self) -> str:
+        return f"<Courier pending={len(self._pending)} {self._dispatch!r}>"
+
+    def know(self, rule_set_id: str, rule_set: RuleSet) -> None:
+        """Send this rule set along with calls that name it."""
+        self._rule_sets[rule_set_id] = rule_set
+
+    def submit(self, call: Call, lane: Lane, size_bytes: int, deadline_s: float) -> asyncio.Future[Answer]:
+        """The future answer to a call, at most `deadline_s` seconds from now. Raises OverloadedError at once.
+
+        The future fails with ValidationUnavailableError, DeadlineExceededError or the validator's own typed error.
+        """
+        loop = asyncio.get_running_loop()
+        number = self._last_call = self._last_call + 1
+        self._dispatch.admit(number, lane, size_bytes)
+        now_s = time.monotonic()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._pending[number] = _Pending(call, future, now_s, now_s + deadline_s)
+        self._used_s = now_s
+        if self._watching is None:
+            self._watching = loop.create_task(self._watch())
+            self._refresh(now_s)
+        if not self._flush_due:
+            # At the end of this turn of the loop: what arrived together travels together.
+            self._flush_due = True
+            loop.call_soon(self._flush)
+        return future
+
+    async def close(self) -> None:
+        """Stop; calls without an answer fail with ValidationUnavailableError."""
+        self._is_closed = True
+        tasks = [*(carried.task for carried in self._carried.values()), *self._probes.values()]
+        tasks += [task for task in (self._watching, self._refreshing) if task is not None]
+        for pending in list(self._pending.values()):
+            if not pending.future.done():
+                pending.future.set_exception(ValidationUnavailableError("the service is stopping"))
+        self._pending.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._is_closed:
+            return
+        loop = asyncio.get_running_loop()
+        for frame in self._dispatch.take():
+            task = loop.create_task(self._carry(frame))
+            self._carried[frame.frame] = _Carried(frame, time.monotonic(), task)
+
+    async def _carry(self, frame: Dispatched) -> None:
+        answers: list[Answer] | None = None
+        try:
+            # A call given up meanwhile leaves a hole that only costs its place in the frame.
+            numbers = [number for number in frame.calls if number in self._pending]
+            calls = [self._pending[number].call for number in numbers]
+            named = {call.rule_set for call in calls if hasattr(call, "rule_set")}  # pyright: ignore[reportAttributeAccessIssue]  # asked for by hasattr
+            rule_sets = {name: self._rule_sets[name] for name in named if name in self._rule_sets}
+            if calls:
+                data = await self._transport.send(frame.validator, encode(Batch(VERL_PROTOCOL, rule_sets, calls)))
+                answers = _answers(data, len(calls))
+        except (ShardUnavailableError, ProtocolError) as error:
+            self._lost(frame, error)
+        except asyncio.CancelledError:
+            self._lost(frame, ShardUnavailableError(f"{frame.validator} is silent"))
+        else:
+            self._dispatch.answered(frame.frame)
+            for number, answer in zip(numbers, answers or [], strict=True):
+                self._settle(number, answer)
+        finally:
+            del self._carried[frame.frame]
+            self._flush()
+
+    def _lost(self, frame: Dispatched, error: LightningStateError) -> None:
+        for number in self._dispatch.failed(frame.frame):
+            self._fail(number, ValidationUnavailableError(f"several validators were lost under this call: {error}"))
+        self._refresh(time.monotonic())
+
+    def _settle(self, number: int, answer: Answer) -> None:
+        pending = self._pending.pop(number, None)
+        if pending is None or pending.future.done():
+            return
+        if isinstance(answer, Refused):
+            pending.future.set_exception(error_from_code(answer.code, answer.message, answer.details))
+        else:
+            pending.future.set_result(answer)
+
+    def _fail(self, number: int, error: LightningStateError) -> None:
+        self._dispatch.forget(number)
+        pending = self._pending.pop(number, None)
+        if pending is not None and not pending.future.done():
+            pending.future.set_exception(error)
+
+    async def _watch(self) -> None:
+        """Every tick while in use: deadlines, lost validators, the list of members."""
+        try:
+            while True:
+                await asyncio.sleep(_TICK_S)
+                now_s = time.monotonic()
+                if not self._pending and now_s - self._used_s > _IDLE_S:
+                    return
+                if now_s - self._refreshed_s >= (_REFRESH_S if self._dispatch.has_validator else 2 * _TICK_S):
+                    self._refresh(now_s)
+                self._expire(now_s)
+                late = {c.frame.validator for c in self._carried.values() if now_s - c.sent_s > _SUSPECT_S}
+                for validator in late.union(self._dispatch.down):
+                    if validator not in self._probes:
+                        self._probes[validator] = asyncio.get_running_loop().create_task(self._probe(validator))
+        finally:
+            self._watching = None
+
+    def _expire(self, now_s: float) -> None:
+        if self._dispatch.has_validator:
+            self._down_since_s = None
+        elif self._down_since_s is None:
+            self._down_since_s = now_s
+        for number, pending in list(self._pending.items()):
+            if pending.future.done():  # its caller was cancelled
+                self._fail(number, ValidationUnavailableError())
+            elif self._down_since_s is not None:
+                waited_s = now_s - max(pending.admitted_s, self._down_since_s)
+                if now_s >= pending.deadline_s or waited_s >= self._unavailable_after_s:
+                    self._fail(number, ValidationUnavailableError())
+            elif now_s >= pending.deadline_s:
+                self._fail(number, DeadlineExceededError("no verdict before the deadline; nothing was written"))
+
+    async def _probe(self, validator: str) -> None:
+        try:
+            await ping(self._transport, validator, _SILENT_S)
+        except (ShardUnavailableError, ProtocolError):
+            for carried in list(self._carried.values()):
+                if carried.frame.validator == validator:
+                    carried.task.cancel()
+        else:
+            self._dispatch.came_up(validator)
+            self._flush()
+        finally:
+            del self._probes[validator]
+
+    def _refresh(self, now_s: float) -> None:
+        if self._refreshing is None:
+            self._refreshed_s = now_s
+            self._refreshing = asyncio.get_running_loop().create_task(self._learn_members())
+
+    async def _learn_members(self) -> None:
+        try:
+            async with asyncio.timeout(_SILENT_S):
+                view = await self._transport.members()
+        except (TimeoutError, ShardUnavailableError, ProtocolError):
+            return  # the supervisor is away: the validators known so far go on
+        else:
+            self._dispatch.set_members(view.members)
+            self._flush()
+        finally:
+            self._refreshing = None
+
+
+def _answers(data: bytes, expected: int) -> list[Answer]:
+    message = decode_from_validator(data)
+    if isinstance(message, Refused):
+        return [message] * expected
+    if not isinstance(message, Answers) or len(message.answers) != expected:
+        raise ProtocolError("a validator answered another number of calls than it was sent")
+    return message.answers
