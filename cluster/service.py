@@ -115,9 +115,7 @@ def _start(settings: Settings, runtime: RayRuntime, categories: Sequence[Categor
     except BaseException:
         stop_service(settings.service)
         raise
-    access = RayAccess(
-        settings.service, runtime.address, runtime.auth_mode, os.getpid(), str(settings.data_dir)
-    )
+    access = RayAccess(settings.service, runtime.address, runtime.auth_mode, os.getpid(), str(settings.data_dir))
     write_access(access)
     return Service(settings, runtime)
 

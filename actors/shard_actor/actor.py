@@ -35,7 +35,7 @@ class ShardActor:
             number,
             open_store=lambda: open_shard_store(store, Path(data_dir), number),
             claims=DirectoryLink(service),
-            verdicts=lambda settings, current: PoolVerdicts(service, settings, current),
+            verdicts=lambda settings: PoolVerdicts(service, settings),
             identity=Claim(
                 shard=number,
                 pid=os.getpid(),

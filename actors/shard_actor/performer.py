@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from lightning_state.actors.category import Category
 from lightning_state.actors.core.effects import (
     Commit,
     Effect,
@@ -24,6 +25,7 @@ from lightning_state.actors.core.effects import (
 from lightning_state.actors.core.messages import Frame, Refused, Replies
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.rows import JournalRow
+from lightning_state.actors.core.service_map import ServiceMap
 from lightning_state.actors.core.shard import Shard
 from lightning_state.actors.errors import FencedError, LightningStateError, StoreUnavailableError
 from lightning_state.actors.shard_actor.calls import Call
@@ -39,8 +41,20 @@ _PROJECT_IDLE_S = 0.02
 class Verdicts(Protocol):
     """Where a shard's changes are validated."""
 
+    def learn(self, current: ServiceMap) -> None:
+        """Use a newer map."""
+        ...
+
+    def register(self, category: Category[Any], import_path: str) -> None:
+        """Expect changes of this category."""
+        ...
+
     async def refusal(self, change: Validate) -> Refused | None:
         """None admits the change; never raises."""
+        ...
+
+    async def close(self) -> None:
+        """Stop."""
         ...
 
 
@@ -52,7 +66,7 @@ class Performer:
         self.store = store
         self.commits = 0
         self.rows_committed = 0
-        self._verdicts = verdicts
+        self.verdicts = verdicts
         self._recover = recover
         self._calls: dict[int, Call] = {}
         self._last_call = 0
@@ -138,7 +152,7 @@ class Performer:
             self.perform(self.shard.scanned(scan.ticket, entries, now_us()))
 
     async def _judge(self, change: Validate) -> None:
-        refused = await self._verdicts.refusal(change)
+        refused = await self.verdicts.refusal(change)
         self.perform(self.shard.judged(change.ticket, refused, now_us()))
 
     async def _commit(self, commit: Commit) -> None:
@@ -191,6 +205,7 @@ class Performer:
             self._idle.cancel()
         for task in list(self._tasks):
             task.cancel()
+        await self.verdicts.close()
         await self.on_writer(self.store.close)
         self._writer.shutdown(wait=False)
         self._reader.shutdown(wait=False)

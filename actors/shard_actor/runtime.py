@@ -64,7 +64,7 @@ class ShardRuntime:
         *,
         open_store: Callable[[], Store],
         claims: Claims,
-        verdicts: Callable[[Settings, ServiceMap], Verdicts],
+        verdicts: Callable[[Settings], Verdicts],
         identity: Claim,
     ) -> None:
         self.number = number
@@ -105,7 +105,7 @@ class ShardRuntime:
             performer = self._performer
             if performer is None:
                 return  # the claim that is under way brings the new map
-            self._register(performer.shard, current)
+            self._register(performer.shard, performer.verdicts, current)
             new = [slot for slot in current.slots_of(self.number) if slot not in performer.shard.slots]
             if new:
                 heads = await performer.on_writer(lambda: performer.store.acquire(new, self._epoch))
@@ -166,8 +166,9 @@ class ShardRuntime:
             settings = Settings.model_validate(granted.map.settings)
             shard = Shard(settings.limits)
             self._hashes.clear()
-            self._register(shard, granted.map)
-            performer = Performer(shard, store, self._verdicts(settings, granted.map), self._unknown.set)
+            verdicts = self._verdicts(settings)
+            self._register(shard, verdicts, granted.map)
+            performer = Performer(shard, store, verdicts, self._unknown.set)
             # This first commit under the new epoch also proves that the store can be written (C3).
             shard.adopt(await performer.on_writer(lambda: store.acquire(granted.slots, granted.epoch)))
         except BaseException:
@@ -176,7 +177,8 @@ class ShardRuntime:
         self._epoch = granted.epoch
         self._performer = performer
 
-    def _register(self, shard: Shard, current: ServiceMap) -> None:
+    def _register(self, shard: Shard, verdicts: Verdicts, current: ServiceMap) -> None:
+        verdicts.learn(current)
         replaced: Mapping[str, Mapping[str, list[str]]] = current.settings.get("transitions", {})
         for info in current.categories.values():
             if self._hashes.get(info.name) == info.hash:
@@ -184,6 +186,7 @@ class ShardRuntime:
             category = load_category(info.import_path, info.hash)
             table = replaced.get(info.name)
             transitions = {a: frozenset(b) for a, b in table.items()} if table is not None else None
+            verdicts.register(category, info.import_path)
             shard.register(Registered(info.id, category, len(info.owners), transitions))
             self._hashes[info.name] = info.hash
 

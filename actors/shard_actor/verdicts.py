@@ -1,1 +1,85 @@
-"""Verdicts for a shard's changes, from the VERL pool."""
+"""Verdicts for a shard's changes, from the VERL pool; what the rules must know of other keys is read here first."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from lightning_state.actors.category import Category
+from lightning_state.actors.core.effects import Validate
+from lightning_state.actors.core.messages import Refused
+from lightning_state.actors.core.refusals import refusal
+from lightning_state.actors.core.service_map import ServiceMap
+from lightning_state.actors.core.verl.messages import Verdict, VerdictRequest, content_hash
+from lightning_state.actors.core.verl.rules.references import references_of
+from lightning_state.actors.errors import LightningStateError, ValidationFailedError
+from lightning_state.actors.settings import Settings
+from lightning_state.actors.shard_actor.peers import Peers
+from lightning_state.actors.wire.validator_link import ValidatorLink
+
+_SHOWN_ISSUES = 3
+
+
+class PoolVerdicts:
+    """The pool as a shard uses it: a change in, None or the refusal out."""
+
+    def __init__(self, service: str, settings: Settings) -> None:
+        self._link = ValidatorLink(service, settings)
+        self._peers = Peers(service)
+        self._check_references = settings.verl.check_references
+        self._rule_sets: dict[str, str] = {}
+
+    def learn(self, current: ServiceMap) -> None:
+        """Use a newer map to find other keys."""
+        self._peers.map = current
+
+    def register(self, category: Category[Any], import_path: str) -> None:
+        """Ask for verdicts on a category under its current definition from now on."""
+        self._rule_sets[category.name] = self._link.register(category, import_path)
+
+    async def refusal(self, change: Validate) -> Refused | None:
+        """None when VERL admits the change; never raises."""
+        deadline_s = change.timeout_ms / 1000
+        try:
+            verdict = await self._link.verdict(await self._request(change, deadline_s), deadline_s)
+        except LightningStateError as error:
+            return refusal(error)
+        return None if verdict.is_accepted else refusal(_not_verified(change, verdict))
+
+    async def close(self) -> None:
+        """Stop asking."""
+        await self._link.close()
+
+    async def _request(self, change: Validate, deadline_s: float) -> VerdictRequest:
+        base = change.base if change.base is not None and change.base.body is not None else None
+        return VerdictRequest(
+            category=change.category.name,
+            key=change.key,
+            base_version=base.version if base else 0,
+            base=base.body if base else None,
+            new=change.new,
+            new_digest=content_hash(change.new),
+            references=await self._references(change, deadline_s) if self._check_references else {},
+            rule_set=self._rule_sets[change.category.name],
+        )
+
+    async def _references(self, change: Validate, deadline_s: float) -> dict[str, bool]:
+        """Which of the states this one refers to exist, read from their owners after the write arrived."""
+        state = change.category.decode(change.new)
+        places = [(category, key) for _, category, key in references_of(change.category, state)]
+        found = await asyncio.gather(*(self._peers.exists(category, key, deadline_s) for category, key in places))
+        return {f"{category}/{key}": exists for (category, key), exists in zip(places, found, strict=True)}
+
+
+def _not_verified(change: Validate, verdict: Verdict) -> ValidationFailedError:
+    shown = "; ".join(
+        f"{issue.path}: {issue.message}" if issue.path else issue.message for issue in verdict.issues[:_SHOWN_ISSUES]
+    )
+    more = f" (and {len(verdict.issues) - _SHOWN_ISSUES} more)" if len(verdict.issues) > _SHOWN_ISSUES else ""
+    return ValidationFailedError(
+        f"{change.category.name} {change.key!r} was not verified, confidence {verdict.confidence:.2f} "
+        f"of {verdict.threshold:.2f} needed: {shown}{more}",
+        verdict=msgspec.to_builtins(verdict, builtin_types=(bytes,)),
+    )
