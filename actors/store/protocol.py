@@ -28,6 +28,7 @@ class StoreStatus(msgspec.Struct, frozen=True):
     last_journal_id: int
     unprojected_rows: int
     keys: int
+    """Live keys, as of the last projection."""
     size_bytes: int
 
 
