@@ -261,6 +261,12 @@ class ServiceNotFoundError(ShardUnavailableError):
     code = "service_not_found"
 
 
+class ClientClosedError(LightningStateError):
+    """This client was closed: connect again."""
+
+    code = "client_closed"
+
+
 class IdempotencyMismatchError(LightningStateError):
     """This request id was already used for a different request."""
 

@@ -63,11 +63,11 @@ class ServiceMap(msgspec.Struct, frozen=True):
         ]
 
 
-class Describe(msgspec.Struct, tag="describe", frozen=True):
+class Describe(msgspec.Struct, tag="describe", array_like=True, frozen=True):
     """Ask for the ServiceMap."""
 
 
-class Register(msgspec.Struct, tag="register", frozen=True):
+class Register(msgspec.Struct, tag="register", array_like=True, frozen=True):
     """Register a category by its import path and hash; answered with the ServiceMap, the same again is no change."""
 
     name: str
@@ -76,7 +76,7 @@ class Register(msgspec.Struct, tag="register", frozen=True):
     schema_version: int
 
 
-class Claim(msgspec.Struct, tag="claim", frozen=True):
+class Claim(msgspec.Struct, tag="claim", array_like=True, frozen=True):
     """A shard incarnation that holds its store asks for a new epoch; answered with Granted."""
 
     shard: int
@@ -86,7 +86,7 @@ class Claim(msgspec.Struct, tag="claim", frozen=True):
     endpoint: str
 
 
-class Granted(msgspec.Struct, tag="granted", frozen=True):
+class Granted(msgspec.Struct, tag="granted", array_like=True, frozen=True):
     """The epoch, strictly greater than every one granted before, and the slots it is for."""
 
     epoch: int
@@ -94,7 +94,7 @@ class Granted(msgspec.Struct, tag="granted", frozen=True):
     map: ServiceMap
 
 
-class Described(msgspec.Struct, tag="described", frozen=True):
+class Described(msgspec.Struct, tag="described", array_like=True, frozen=True):
     """The answer to Describe and Register."""
 
     map: ServiceMap

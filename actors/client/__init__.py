@@ -1,0 +1,31 @@
+"""What runs in a user's process: clients for threads and for asyncio, and the facade over them."""
+
+from lightning_state.actors.client._async.built_in import (
+    AsyncAgentCollection,
+    AsyncResearchCollection,
+    AsyncVerificationCollection,
+)
+from lightning_state.actors.client._async.client import AsyncStateClient
+from lightning_state.actors.client._async.collection import AsyncCollection
+from lightning_state.actors.client._sync.built_in import (
+    AgentCollection,
+    ResearchCollection,
+    VerificationCollection,
+)
+from lightning_state.actors.client._sync.client import StateClient
+from lightning_state.actors.client._sync.collection import Collection
+from lightning_state.actors.client.pages import StatePage
+
+__all__ = [
+    "AgentCollection",
+    "AsyncAgentCollection",
+    "AsyncCollection",
+    "AsyncResearchCollection",
+    "AsyncStateClient",
+    "AsyncVerificationCollection",
+    "Collection",
+    "ResearchCollection",
+    "StateClient",
+    "StatePage",
+    "VerificationCollection",
+]

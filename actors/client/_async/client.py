@@ -1,0 +1,106 @@
+"""The client of a state service, for any Ray driver, task, actor or notebook."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from lightning_state.actors.category import AGENTS, RESEARCH, VERIFICATIONS, Category, category_of
+from lightning_state.actors.client._async.built_in import (
+    AsyncAgentCollection,
+    AsyncResearchCollection,
+    AsyncVerificationCollection,
+)
+from lightning_state.actors.client._async.calls import AsyncCalls
+from lightning_state.actors.client._async.collection import AsyncCollection
+from lightning_state.actors.client.connecting import join
+from lightning_state.actors.client.decoding import unexpected
+from lightning_state.actors.core.checks import check_key
+from lightning_state.actors.core.messages import Resolution
+from lightning_state.actors.errors import LightningStateError
+from lightning_state.actors.models import State
+from lightning_state.actors.wire.handle_async import AsyncHandleTransport
+
+S = TypeVar("S", bound=State)
+
+
+class AsyncStateClient:
+    """A client of one state service: `agents`, `research`, `verifications`, and `category(MyModel)` for your own.
+
+    Made by `connect`. Close it, or use it as a context manager. Pickled, it connects anew where it arrives.
+    """
+
+    def __init__(
+        self,
+        transport: AsyncHandleTransport,
+        *,
+        service: str = "default",
+        address: str | None = None,
+        token: str | None = None,
+    ) -> None:
+        self.service = service
+        self._where = (service, address, token)
+        self._calls = AsyncCalls(transport, threading.Lock())
+        self.agents = AsyncAgentCollection(self._calls, AGENTS)
+        self.research = AsyncResearchCollection(self._calls, RESEARCH)
+        self.verifications = AsyncVerificationCollection(self._calls, VERIFICATIONS)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._calls!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).connect, self._where
+
+    @classmethod
+    def connect(cls, service: str = "default", address: str | None = None, token: str | None = None) -> Self:
+        """A client of a running service; joins Ray first where this process has not (at `address`, or the local one).
+
+        Joining Ray takes some seconds and blocks. Raises ServiceNotFoundError when Ray cannot be reached or no such
+        service runs on it.
+        """
+        transport = AsyncHandleTransport(service, join(service, address, token))
+        return cls(transport, service=service, address=address, token=token)
+
+    async def __aenter__(self) -> Self:
+        await self._calls.open(self._calls.deadline(None))
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def category(self, of: type[S] | Category[S]) -> AsyncCollection[S]:
+        """The collection of a category of your own: by its model, or by the Category itself.
+
+        It is registered at the service by its import path on first use. Raises UnknownCategoryError when there is no
+        Category for the model in its module.
+        """
+        return AsyncCollection(self._calls, of if isinstance(of, Category) else category_of(of))
+
+    async def resolve(self, request_id: str, category: str, key: str, *, timeout_s: float | None = None) -> Resolution:
+        """Was the write of this request id, on this key, applied? If not, it never will be.
+
+        Answers an OutcomeUnknownError for good: `applied` with the `version` it made, or not applied (version 0).
+        """
+        self._calls.counters.called("resolve")
+        deadline_s = self._calls.deadline(timeout_s)
+        session = await self._calls.open(deadline_s)
+        check_key(key, self._calls.limits)
+        operation = session.resolve(category, key, request_id, deadline_s)
+        outcomes = await self._calls.run(session, [operation])
+        outcome = outcomes[0]
+        if isinstance(outcome, LightningStateError):
+            raise outcome
+        if not isinstance(outcome, Resolution):
+            raise unexpected(outcome)
+        return outcome
+
+    def metrics(self) -> dict[str, Any]:
+        """This client's own counts: `calls` by operation, `errors` by code, `retries`."""
+        return self._calls.counters.read()
+
+    async def close(self) -> None:
+        """Give up what is under way. Further calls raise ClientClosedError; closing again does nothing."""
+        await self._calls.close()

@@ -1,0 +1,323 @@
+"""The states of one category, as a user's process sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Generic, Literal, TypeVar
+
+from lightning_state.actors.category import Category
+from lightning_state.actors.client._async.calls import AsyncCalls
+from lightning_state.actors.client.calling import Call
+from lightning_state.actors.client.decoding import Outcome, completed, state_of, stored, unexpected
+from lightning_state.actors.client.pages import StatePage, key_after, merge
+from lightning_state.actors.core.checks import check_body, check_key, check_prefix
+from lightning_state.actors.core.messages import Absent, List, Page, Reply, Value
+from lightning_state.actors.core.rows import Op
+from lightning_state.actors.core.session import Operation
+from lightning_state.actors.errors import (
+    InvalidStateError,
+    LightningStateError,
+    StateNotFoundError,
+    StateTooLargeError,
+    VersionConflictError,
+)
+from lightning_state.actors.models import State
+
+S = TypeVar("S", bound=State)
+
+Consistency = Literal["cached", "linearizable"]
+
+UPDATE_ATTEMPTS = 32
+"""How often `update` re-applies its function before it gives up with the last conflict."""
+
+_UPDATE_BACKOFF_S = 0.002
+_UPDATE_BACKOFF_MOST_S = 0.25
+_LIST_LIMIT = 1_000
+
+
+class AsyncCollection(Generic[S]):
+    """The states of one category. Every call has a deadline: `timeout_s`, by default the service's own (30 s).
+
+    Any call may raise DeadlineExceededError (nothing was changed), ShardUnavailableError, ServiceNotFoundError or
+    InvalidKeyError; every write also OutcomeUnknownError (it may or may not have happened: it names its request_id),
+    OverloadedError, ValidationFailedError and ValidationUnavailableError. A write takes a `request_id`: the same id
+    again returns the first result and changes nothing; another write under it is an IdempotencyMismatchError.
+    """
+
+    def __init__(self, calls: AsyncCalls, category: Category[S]) -> None:
+        self.category = category
+        self._calls = calls
+        self._ensured = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.category.name} of {self._calls.transport.service}>"
+
+    async def get(self, key: str, *, consistency: Consistency = "cached", timeout_s: float | None = None) -> S:
+        """The state under a key. Raises StateNotFoundError.
+
+        "linearizable" asks the key's owner. "cached" may answer from this process, at most 3 s old in the worst case
+        and never older than what this client read or wrote before.
+        """
+        reply = await self._read("get", key, consistency, timeout_s)
+        return state_of(self.category, key, reply)
+
+    async def exists(self, key: str, *, consistency: Consistency = "cached", timeout_s: float | None = None) -> bool:
+        """Whether a state is stored under a key."""
+        return not isinstance(await self._read("exists", key, consistency, timeout_s), Absent)
+
+    async def get_many(
+        self, keys: Iterable[str], *, consistency: Consistency = "cached", timeout_s: float | None = None
+    ) -> dict[str, S]:
+        """Id → state, of those that exist, in the order asked; one round trip per shard."""
+        self._check_consistency(consistency)
+        call = await self._begin("get_many", timeout_s)
+        wanted = self._batch(keys)
+        for key in wanted:
+            check_key(key, self._calls.limits)
+        operations = [call.session.read(self.category.name, key, call.deadline_s) for key in wanted]
+        found: dict[str, S] = {}
+        for key, outcome in zip(wanted, await self._calls.run(call.session, operations), strict=True):
+            reply = self._reply(outcome)
+            if not isinstance(reply, Absent):
+                found[key] = state_of(self.category, key, reply)
+        return found
+
+    async def set(
+        self,
+        state: S,
+        *,
+        expected_version: int | None = None,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> S:
+        """Store a state and return it as stored, with its version and time.
+
+        It must still have the version `state` was read at (0: must not exist yet); `expected_version` overrides
+        that, and `ANY` means that the last writer wins. Raises VersionConflictError with the `current` state.
+        """
+        call = await self._begin("set", timeout_s, request_id)
+        key, body, checked = self._encoded(state)
+        expected = state.version if expected_version is None else expected_version
+        reply = await self._one(call, self._write(call, key, Op.SET, body, expected))
+        return stored(self.category, checked, body, reply)
+
+    async def set_many(
+        self,
+        states: Iterable[S],
+        *,
+        expected_version: int | None = None,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, S | LightningStateError]:
+        """Id → the stored state, or the error of that id: each is stored on its own; one round trip per shard.
+
+        With a `request_id`, each key's own is `<request_id>/<key>`. Raises InvalidStateError for the whole batch only
+        when it is too long or holds one id twice.
+        """
+        call = await self._begin("set_many", timeout_s)
+        batch = self._distinct(states)
+        results: dict[str, S | LightningStateError] = dict.fromkeys(batch, LightningStateError())
+        sent: dict[str, tuple[Operation, bytes, S]] = {}
+        for name, state in batch.items():
+            try:
+                key, body, checked = self._encoded(state)
+                expected = state.version if expected_version is None else expected_version
+                own = replace(call, request_id=None if request_id is None else f"{request_id}/{key}")
+                sent[name] = self._write(own, key, Op.SET, body, expected), body, checked
+            except LightningStateError as error:
+                results[name] = error
+        outcomes = await self._calls.run(call.session, [operation for operation, _, _ in sent.values()])
+        for (name, (_, body, checked)), outcome in zip(sent.items(), outcomes, strict=True):
+            if isinstance(outcome, LightningStateError):
+                results[name] = completed(self.category, outcome)
+            else:
+                results[name] = stored(self.category, checked, body, outcome)
+        return results
+
+    async def update(
+        self, key: str, fn: Callable[[S], S], *, request_id: str | None = None, timeout_s: float | None = None
+    ) -> S:
+        """Replace a state by `fn(state)`, read again and re-applied when another writer was faster.
+
+        `fn` gets the newest state and may run up to UPDATE_ATTEMPTS times. Raises StateNotFoundError, and the last
+        VersionConflictError when it never won.
+        """
+        deadline_s = self._calls.deadline(timeout_s)
+        current = await self.get(key, consistency="linearizable", timeout_s=timeout_s)
+        for attempt in range(1, UPDATE_ATTEMPTS + 1):
+            changed = fn(current)
+            remaining_s = max(0.0, deadline_s - time.monotonic())
+            try:
+                return await self.set(
+                    changed, expected_version=current.version, request_id=request_id, timeout_s=remaining_s
+                )
+            except VersionConflictError as conflict:
+                if attempt == UPDATE_ATTEMPTS:
+                    raise
+                current = self._overtaking(key, conflict)
+            longest_s = min(_UPDATE_BACKOFF_S * 2**attempt, _UPDATE_BACKOFF_MOST_S)
+            await asyncio.sleep(longest_s * random.random())  # noqa: S311  # jitter, no secret
+        raise AssertionError
+
+    async def patch(
+        self,
+        key: str,
+        patch: Mapping[str, Any],
+        *,
+        expected_version: int,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> S:
+        """Apply a JSON merge patch (RFC 7386, field names as in JSON) inside the shard, atomically.
+
+        `expected_version=ANY` applies it to whatever is stored. Raises StateNotFoundError and VersionConflictError.
+        """
+        call = await self._begin("patch", timeout_s, request_id)
+        return await self._change(call, key, Op.PATCH, self._json(patch), expected_version)
+
+    async def delete(
+        self, key: str, *, expected_version: int, request_id: str | None = None, timeout_s: float | None = None
+    ) -> None:
+        """Delete a state. Its versions are never used again, not even when it is created anew.
+
+        Raises StateNotFoundError and VersionConflictError.
+        """
+        call = await self._begin("delete", timeout_s, request_id)
+        reply = await self._one(call, self._write(call, key, Op.DELETE, b"", expected_version))
+        if not isinstance(reply, Value):
+            raise unexpected(reply)
+
+    async def list(
+        self,
+        *,
+        prefix: str = "",
+        limit: int = 100,
+        cursor: str | None = None,
+        timeout_s: float | None = None,
+        **index: str,
+    ) -> StatePage[S]:
+        """One page of states in key order: those with a key prefix and the value of one of the category's indexes.
+
+        At most `limit` states (1 to 1,000); `page.cursor` continues after them. States present throughout all pages
+        appear exactly once. `list(status=AgentStatus.READY)` filters by an index, one at a time.
+        """
+        return await self._page(await self._begin("list", timeout_s), prefix, limit, cursor, index)
+
+    async def _page(
+        self, call: Call, prefix: str, limit: int, cursor: str | None, index: Mapping[str, str]
+    ) -> StatePage[S]:
+        name, value = self._index(index)
+        if not 1 <= limit <= _LIST_LIMIT:
+            raise InvalidStateError(f"limit is {limit}; a page has 1 to {_LIST_LIMIT} states")
+        session = call.session
+        info = session.map.categories[self.category.name]
+        check_prefix(prefix, self._calls.limits)
+        request = List(info.id, prefix, key_after(cursor), limit, name, value)
+        shards = sorted(set(info.owners))
+        operations = [session.listing(self.category.name, shard, request, call.deadline_s) for shard in shards]
+        replies = [self._reply(outcome) for outcome in await self._calls.run(session, operations)]
+        parts = [reply for reply in replies if isinstance(reply, Page)]
+        if len(parts) != len(replies):
+            raise unexpected(next(reply for reply in replies if not isinstance(reply, Page)))
+        return merge(self.category, parts, limit)
+
+    async def _read(self, operation: str, key: str, consistency: Consistency, timeout_s: float | None) -> Reply:
+        self._check_consistency(consistency)
+        call = await self._begin(operation, timeout_s)
+        check_key(key, self._calls.limits)
+        return await self._one(call, call.session.read(self.category.name, key, call.deadline_s))
+
+    async def _change(self, call: Call, key: str, op: Op, change: bytes, expected: int) -> S:
+        """A change that the shard works out from what is stored."""
+        check_body(change, self._calls.limits)
+        return state_of(self.category, key, await self._one(call, self._write(call, key, op, change, expected)))
+
+    async def _begin(self, operation: str, timeout_s: float | None, request_id: str | None = None) -> Call:
+        """Every public operation begins here: its deadline, its count, the session, its category registered."""
+        deadline_s = self._calls.deadline(timeout_s)
+        self._calls.counters.called(f"{self.category.name}.{operation}")
+        session = await self._calls.open(deadline_s)
+        if not self._ensured:
+            session = await self._calls.ensure(self.category, deadline_s)
+            self._ensured = True
+        return Call(session, deadline_s, request_id)
+
+    async def _one(self, call: Call, operation: Operation) -> Reply:
+        outcomes = await self._calls.run(call.session, [operation])
+        return self._reply(outcomes[0])
+
+    def _reply(self, outcome: Outcome) -> Reply:
+        if isinstance(outcome, LightningStateError):
+            raise completed(self.category, outcome)
+        return outcome
+
+    def _write(self, call: Call, key: str, op: Op, body: bytes, expected: int) -> Operation:
+        return call.session.write(
+            self.category.name,
+            check_key(key, self._calls.limits),
+            op,
+            body,
+            expected,
+            deadline_s=call.deadline_s,
+            now_ms=time.time_ns() // 1_000_000,
+            request_id=call.request_id,
+        )
+
+    def _encoded(self, state: S) -> tuple[str, bytes, S]:
+        """Key, body and the state as it will be read back: a `model_copy` of a user's may hold anything."""
+        if not isinstance(state, self.category.model):
+            raise InvalidStateError(
+                f"{self.category.name} holds {self.category.model.__name__}, not {type(state).__name__}"
+            )
+        body = check_body(self.category.encode(state), self._calls.limits)
+        checked = self.category.decode(body)
+        return check_key(self.category.key(checked), self._calls.limits), body, checked
+
+    def _json(self, change: Mapping[str, Any]) -> bytes:
+        try:
+            return json.dumps(change, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidStateError(f"the change cannot be written as JSON: {error}") from error
+
+    def _batch(self, keys: Iterable[str]) -> tuple[str, ...]:
+        distinct = tuple(dict.fromkeys(keys))
+        most = self._calls.limits.batch_keys
+        if len(distinct) > most:
+            raise StateTooLargeError(f"a batch of {len(distinct)} keys; the limit is {most}", limit=most)
+        return distinct
+
+    def _distinct(self, states: Iterable[S]) -> dict[str, S]:
+        batch: dict[str, S] = {}
+        for state in states:
+            name = self.category.key(state)
+            if name in batch:
+                raise InvalidStateError(f"{name!r} is in the batch twice: which one is meant to be stored?")
+            batch[name] = state
+        self._batch(batch)
+        return batch
+
+    def _index(self, index: Mapping[str, str]) -> tuple[str, str]:
+        allowed = ", ".join(self.category.indexes) or "none"
+        for name in index:
+            if name not in self.category.indexes:
+                raise InvalidStateError(f"{self.category.name} has no index {name!r}; it has {allowed}")
+        if len(index) > 1:
+            raise InvalidStateError(f"list filters by one index at a time, not by {' and '.join(index)}")
+        return next(((name, str(value)) for name, value in index.items()), ("", ""))
+
+    def _overtaking(self, key: str, conflict: VersionConflictError) -> S:
+        current: S | None = conflict.current
+        if current is None:
+            raise StateNotFoundError(
+                f"{self.category.name} {key!r} was deleted meanwhile", category=self.category.name, key=key
+            ) from conflict
+        return current
+
+    def _check_consistency(self, consistency: str) -> None:
+        if consistency not in ("cached", "linearizable"):
+            raise InvalidStateError(f'consistency is "cached" or "linearizable", not {consistency!r}')

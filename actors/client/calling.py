@@ -1,0 +1,18 @@
+"""One call of a public operation, while it lasts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_state.actors.core.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What every step of a call needs to know."""
+
+    session: Session
+    deadline_s: float
+    """By the monotonic clock."""
+    request_id: str | None = None
+    """The caller's own, for a write."""

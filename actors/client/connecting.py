@@ -1,0 +1,68 @@
+"""Joining Ray and finding a service on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+from lightning_state.actors.errors import ServiceNotFoundError, ShardUnavailableError, UnauthenticatedError
+from lightning_state.actors.wire.names import NAMESPACE, directory_name
+
+# Before Ray is imported: under `uv run` it would otherwise start every worker through uv in a temporary copy.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+
+import ray
+
+from lightning_state.actors.wire.actor_calls import ActorCalls
+
+_REACHABLE_S = 3.0
+
+
+def join(service: str, address: str | None, token: str | None) -> ActorCalls:
+    """Calls to the actors of a service that runs. Raises ServiceNotFoundError when it, or Ray, is not to be found."""
+    if token is not None:
+        raise UnauthenticatedError(f"service {service!r} authenticates nobody by token: connect without one")
+    join_ray(address)
+    calls = ActorCalls()
+    try:
+        calls.find(directory_name(service))
+    except ShardUnavailableError as error:
+        raise ServiceNotFoundError(
+            f"no service {service!r} runs on this Ray cluster: start one with `lightning-state up`"
+        ) from error
+    return calls
+
+
+def join_ray(address: str | None = None, *, auth_mode: str | None = None) -> None:
+    """Join the Ray cluster at an address (None: the one of this machine) unless this process is in one already.
+
+    `auth_mode` ("token" or "disabled") must equal the cluster's own, else Ray fails only after 20 s; who started the
+    cluster knows it. None leaves the environment's RAY_AUTH_MODE as it is. Raises ServiceNotFoundError.
+    """
+    if ray.is_initialized():
+        return
+    if auth_mode is not None:
+        os.environ["RAY_AUTH_MODE"] = auth_mode
+    where = address or os.environ.get("RAY_ADDRESS") or "auto"
+    _check_reachable(where)
+    try:
+        ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise ServiceNotFoundError(
+            f"cannot join Ray at {where!r} ({reason}): start a service with `lightning-state up`, or pass its address"
+        ) from error
+
+
+def _check_reachable(where: str) -> None:
+    """Ray itself waits long for a host that does not answer."""
+    host, _, port = where.rpartition(":")
+    if "://" in where or not port.isdigit() or not host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACHABLE_S).close()
+    except OSError as error:
+        raise ServiceNotFoundError(
+            f"nothing answers at {where}: is that the address that `lightning-state status` shows?"
+        ) from error

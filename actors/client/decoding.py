@@ -1,0 +1,55 @@
+"""From replies to states and typed errors: bodies become models here and nowhere else in the client."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from lightning_state.actors.category import Category
+from lightning_state.actors.core.messages import Absent, Reply, Value
+from lightning_state.actors.errors import (
+    LightningStateError,
+    ProtocolError,
+    StateNotFoundError,
+    VersionConflictError,
+)
+from lightning_state.actors.models import State
+
+S = TypeVar("S", bound=State)
+
+Outcome = Reply | LightningStateError
+"""How an operation ended."""
+
+
+def state_of(category: Category[S], key: str, reply: Reply) -> S:
+    """The state in a reply. Raises StateNotFoundError when nothing is stored under the key."""
+    if isinstance(reply, Value) and reply.body is not None:
+        return category.decode(reply.body, reply.version, reply.updated_us)
+    if isinstance(reply, Absent | Value):
+        raise StateNotFoundError(f"{category.name} {key!r} does not exist", category=category.name, key=key)
+    raise unexpected(reply)
+
+
+def stored(category: Category[S], sent: S, body: bytes, reply: Reply) -> S:
+    """The state a set stored: `sent` with version and time, or what an earlier request of the same id stored."""
+    if not isinstance(reply, Value):
+        raise unexpected(reply)
+    if reply.body is None or reply.body == body:
+        return category.stamp(sent, reply.version, reply.updated_us)
+    return category.decode(reply.body, reply.version, reply.updated_us)
+
+
+def completed(category: Category[Any], error: LightningStateError) -> LightningStateError:
+    """The error as callers get it: a conflict carries the stored state as `current`, decoded, or None."""
+    if not isinstance(error, VersionConflictError):
+        return error
+    details = dict(error.details)
+    body: bytes | None = details.pop("current_body", None)
+    updated_us: int = details.pop("current_updated_us", 0)
+    version: int = details.get("current_version", 0)
+    details["current"] = None if body is None else category.decode(body, version, updated_us)
+    return VersionConflictError(str(error), **details)
+
+
+def unexpected(reply: Reply) -> ProtocolError:
+    """The error for a reply of a kind that does not answer the request."""
+    return ProtocolError(f"the service answered with {type(reply).__name__}: use the same version on both sides")

@@ -1,0 +1,76 @@
+"""What both actor-handle transports share: which requests go into one frame, and reading its replies."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol, TypeVar
+
+from lightning_state.actors.core.messages import Get, List, Reply, Request, Write
+from lightning_state.actors.errors import ProtocolError
+from lightning_state.actors.wire.codec import decode_replies
+
+FRAMES_IN_FLIGHT = 4
+"""Frames of one lane under way at once; what comes meanwhile gathers for the next one."""
+
+FRAME_TIMEOUT_S = 10.0
+"""A shard answers within about a second, if only "pending": a frame silent for this long is lost."""
+
+FRAME_REQUESTS = 1_024
+"""Requests in one frame."""
+
+DEFAULT_FRAME_BYTES = 16 * 1024 * 1024
+"""The service's own limit unless its settings say otherwise."""
+
+_OVERHEAD_BYTES = 128
+
+
+class Carried(Protocol):
+    """A request on its way."""
+
+    @property
+    def request(self) -> Request:
+        """What is asked."""
+        ...
+
+    @property
+    def unwanted(self) -> bool:
+        """Nobody waits for the answer any more: it need not be sent."""
+        ...
+
+
+C = TypeVar("C", bound=Carried)
+
+
+def may_wait(request: Request) -> bool:
+    """Whether a shard may hold the answer back: such requests never share a frame with those it answers at once."""
+    return not isinstance(request, Get | List)
+
+
+def size_bytes(request: Request) -> int:
+    """About how many bytes a request takes in a frame, from above."""
+    if isinstance(request, Write):
+        return len(request.body) + len(request.key) + len(request.request_id) + _OVERHEAD_BYTES
+    return _OVERHEAD_BYTES + 4 * (len(request.prefix) + len(request.value) if isinstance(request, List) else 256)
+
+
+def take(queue: deque[C], most_bytes: int) -> list[C]:
+    """Remove from the queue what goes into the next frame: in order, at least one, unwanted ones dropped."""
+    batch: list[C] = []
+    total = 0
+    while queue and len(batch) < FRAME_REQUESTS:
+        if queue[0].unwanted:
+            queue.popleft()
+            continue
+        total += size_bytes(queue[0].request)
+        if batch and total > most_bytes:
+            break
+        batch.append(queue.popleft())
+    return batch
+
+
+def read_replies(data: bytes, expected: int) -> list[Reply]:
+    """The replies to a frame of `expected` requests. Raises ProtocolError for damage or another number of them."""
+    replies = decode_replies(data).replies
+    if len(replies) != expected:
+        raise ProtocolError(f"{len(replies)} replies to {expected} requests")
+    return replies
