@@ -8,12 +8,9 @@ from dataclasses import dataclass
 
 import ray
 
-from lightning_state.actors.errors import ServiceNotFoundError
+from lightning_state.actors.client.connecting import join_ray
 from lightning_state.actors.wire.names import NAMESPACE
 from lightning_state.actors.wire.ray_access import read_access
-
-_LOCAL = "local"
-
 
 @dataclass(frozen=True)
 class RayRuntime:
@@ -30,27 +27,15 @@ class RayRuntime:
             ray.shutdown()
 
 
-def join_ray(address: str | None, service: str) -> RayRuntime:
+def join_or_start_ray(address: str | None, service: str) -> RayRuntime:
     """Use the Ray this process is connected to, else join `address`, else start a local cluster.
 
-    "auto" joins this machine's running cluster, and fails without one; "local" always starts one. Raises
-    ServiceNotFoundError when the cluster named cannot be joined.
+    "auto" joins this machine's running cluster, and fails without one. Raises ServiceNotFoundError when the cluster
+    named cannot be joined.
     """
-    if ray.is_initialized():
-        return RayRuntime(ray.get_runtime_context().gcs_address, _auth_mode(), started_here=False)
-    access = read_access(service)
-    if address is None and access is not None:
-        address = access.address
-    if address is None or address == _LOCAL:
+    if not ray.is_initialized() and address is None and read_access(service) is None:
         return _start_ray()
-    if access is not None and access.address == address:
-        os.environ["RAY_AUTH_MODE"] = access.auth_mode
-    try:
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ServiceNotFoundError(
-            f"no Ray cluster answers at {address!r}: start one, or leave the address out to get a local one ({error})"
-        ) from error
+    join_ray(address, service=service)
     return RayRuntime(ray.get_runtime_context().gcs_address, _auth_mode(), started_here=False)
 
 
@@ -58,7 +43,7 @@ def _start_ray() -> RayRuntime:
     # Ray's ports let whoever reaches them run code: a cluster started here asks for a token, kept in the user's home.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     ray.init(
-        address=_LOCAL,
+        address="local",
         namespace=NAMESPACE,
         include_dashboard=False,
         log_to_driver=False,

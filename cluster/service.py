@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import msgspec
 import ray
@@ -15,11 +15,10 @@ from ray.exceptions import RayError
 
 from lightning_state.actors.category import BUILT_IN, Category
 from lightning_state.actors.client import AsyncStateClient, StateClient
-from lightning_state.actors.core.service_map import Describe, Register, ServiceMap
+from lightning_state.actors.core.service_map import Register, ServiceMap
 from lightning_state.actors.directory_actor.actor import DirectoryActor
 from lightning_state.actors.errors import (
     DataDirectoryError,
-    LightningStateError,
     ShardUnavailableError,
     StoreCorruptError,
 )
@@ -28,10 +27,10 @@ from lightning_state.actors.shard_actor.actor import ShardActor
 from lightning_state.actors.shard_actor.runtime import ShardStatus
 from lightning_state.actors.store.opening import prepare_data_dir
 from lightning_state.actors.verl_actor import start_pool
-from lightning_state.actors.wire.directory_link import SyncDirectoryLink
+from lightning_state.actors.wire.directory_link import DirectoryLink
 from lightning_state.actors.wire.names import NAMESPACE, directory_name, pool_name, shard_name
 from lightning_state.actors.wire.ray_access import RayAccess, forget_access, write_access
-from lightning_state.cluster.ray_runtime import RayRuntime, join_ray
+from lightning_state.cluster.ray_runtime import RayRuntime, join_or_start_ray
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +38,8 @@ _READY_WITHIN_S = 60.0
 _POLL_S = 0.02
 _CLOSE_WITHIN_S = 10.0
 _NODE_SHARE = 0.001
+_MAX_CONCURRENCY = 10_000
+"""Waiting frames hold a place each for up to a second; a ping must never wait behind them."""
 
 
 class Service:
@@ -93,7 +94,7 @@ def start(*, categories: Sequence[Category[Any]] = (), **settings: Any) -> Servi
     """
     read = Settings.read(**settings)
     read = read.model_copy(update={"data_dir": read.data_dir.absolute()})
-    runtime = join_ray(read.address, read.service)
+    runtime = join_or_start_ray(read.address, read.service)
     try:
         return _start(read, runtime, [*BUILT_IN, *categories])
     except BaseException:
@@ -124,18 +125,29 @@ def _start_actors(settings: Settings, categories: Sequence[Category[Any]]) -> No
     service, store, data_dir = settings.service, settings.store, str(settings.data_dir)
     # SQLite files are on this node: a restarted actor waits for it instead of starting empty elsewhere.
     here = {f"node:{ray.util.get_node_ip_address()}": _NODE_SHARE}
-    common: dict[str, Any] = {"namespace": NAMESPACE, "lifetime": "detached", "resources": here}
-    DirectoryActor.options(name=directory_name(service), **common).remote(
-        service, store, data_dir, settings.model_dump_json()
-    )
+    _start_actor(DirectoryActor, directory_name(service), here, service, store, data_dir, settings.model_dump_json())
     start_pool(settings)
-    directory = SyncDirectoryLink(service)
+    directory = DirectoryLink(service)
     deadline_s = time.monotonic() + _READY_WITHIN_S
     for category in categories:
         request = Register(category.name, category.import_path, category.hash, category.schema_version)
         _until_answered(lambda request=request: directory.register(request), deadline_s)
     for number in range(settings.shards):
-        ShardActor.options(name=shard_name(service, number), **common).remote(service, number, store, data_dir)
+        _start_actor(ShardActor, shard_name(service, number), here, service, number, store, data_dir)
+
+
+def _start_actor(kind: type, name: str, resources: dict[str, float], *arguments: Any) -> None:
+    actor = cast("Any", ray.remote(kind))
+    actor.options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        resources=resources,
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=_MAX_CONCURRENCY,
+    ).remote(*arguments)
 
 
 def _until_answered(ask: Any, deadline_s: float) -> Any:
@@ -177,20 +189,22 @@ def shard_status(service: str, number: int, timeout_s: float = 5.0) -> ShardStat
     """A shard's figures; None while it does not answer."""
     try:
         handle = ray.get_actor(shard_name(service, number), namespace=NAMESPACE)
-        return msgspec.msgpack.decode(ray.get(handle.status.remote(), timeout=timeout_s), type=ShardStatus)
+        data = cast("bytes", ray.get(handle.status.remote(), timeout=timeout_s))
+        return msgspec.msgpack.decode(data, type=ShardStatus)
     except (ValueError, RayError):
         return None
 
 
 def service_map(service: str) -> ServiceMap:
     """The directory's current map. Raises ServiceNotFoundError when there is no such service."""
-    return SyncDirectoryLink(service).describe()
+    return DirectoryLink(service).describe()
 
 
 def stop_service(service: str) -> None:
     """End every actor of a service on the Ray this process is connected to. Shards close their stores first."""
     prefix = directory_name(service).removesuffix("directory")
-    names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+    listed = cast("list[dict[str, str]]", ray.util.list_named_actors(all_namespaces=True))
+    names = [actor["name"] for actor in listed]
     # The directory and the pool's supervisor first: they would replace what ends.
     supervisors = [directory_name(service), pool_name(service)]
     others = [name for name in names if name.startswith(prefix) and name not in supervisors]

@@ -8,9 +8,7 @@ import socket
 
 from lightning_state.actors.errors import ServiceNotFoundError, ShardUnavailableError, UnauthenticatedError
 from lightning_state.actors.wire.names import NAMESPACE, directory_name
-
-# Before Ray is imported: under `uv run` it would otherwise start every worker through uv in a temporary copy.
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+from lightning_state.actors.wire.ray_access import read_access
 
 import ray
 
@@ -23,7 +21,7 @@ def join(service: str, address: str | None, token: str | None) -> ActorCalls:
     """Calls to the actors of a service that runs. Raises ServiceNotFoundError when it, or Ray, is not to be found."""
     if token is not None:
         raise UnauthenticatedError(f"service {service!r} authenticates nobody by token: connect without one")
-    join_ray(address)
+    join_ray(address, service=service)
     calls = ActorCalls()
     try:
         calls.find(directory_name(service))
@@ -34,16 +32,19 @@ def join(service: str, address: str | None, token: str | None) -> ActorCalls:
     return calls
 
 
-def join_ray(address: str | None = None, *, auth_mode: str | None = None) -> None:
-    """Join the Ray cluster at an address (None: the one of this machine) unless this process is in one already.
+def join_ray(address: str | None = None, *, service: str = "default") -> None:
+    """Join a Ray cluster unless this process is in one already.
 
-    `auth_mode` ("token" or "disabled") must equal the cluster's own, else Ray fails only after 20 s; who started the
-    cluster knows it. None leaves the environment's RAY_AUTH_MODE as it is. Raises ServiceNotFoundError.
+    That at `address`; by default the one on which this user started the service, else the one of this machine. The
+    auth mode must equal the cluster's own, else Ray fails only after 20 s: whoever started the service wrote it down.
+    Raises ServiceNotFoundError.
     """
     if ray.is_initialized():
         return
-    if auth_mode is not None:
-        os.environ["RAY_AUTH_MODE"] = auth_mode
+    access = read_access(service)
+    if access is not None and address in (None, access.address):
+        address = access.address
+        os.environ["RAY_AUTH_MODE"] = access.auth_mode
     where = address or os.environ.get("RAY_ADDRESS") or "auto"
     _check_reachable(where)
     try:

@@ -13,15 +13,14 @@ import ray
 from ray.exceptions import RayError
 
 from lightning_state.actors.core.directory import Directory
-from lightning_state.actors.core.messages import Refused
 from lightning_state.actors.core.refusals import refusal
-from lightning_state.actors.core.service_map import Claim, Described, Describe, DirectoryReply, DirectoryRequest
+from lightning_state.actors.core.service_map import Claim, Describe, Described, DirectoryReply, DirectoryRequest
 from lightning_state.actors.errors import LightningStateError, NotOwnerError
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.store.opening import open_registry
 from lightning_state.actors.store.protocol import RegistryStore
 from lightning_state.actors.store.sqlite.ownership import kill_holder
-from lightning_state.actors.wire.directory_link import decode_request, encode_reply
+from lightning_state.actors.wire.codec import decode_directory_request, encode
 from lightning_state.actors.wire.names import NAMESPACE, shard_name
 
 logger = logging.getLogger(__name__)
@@ -30,7 +29,6 @@ _RETRY_S = 0.2
 _ADOPT_WITHIN_S = 10.0
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=10_000)
 class DirectoryActor:
     """The directory: detached, named, restarted by Ray for ever. Its constructor starts it and cannot raise."""
 
@@ -42,16 +40,15 @@ class DirectoryActor:
         self._directory: Directory | None = None
         self._failure: LightningStateError = NotOwnerError("the directory is starting")
         self._changing = asyncio.Lock()
-        self._heard: dict[int, float] = {}
         self._running = asyncio.get_running_loop().create_task(self._run())
         self._running.add_done_callback(_restart)
 
     async def frame(self, data: bytes) -> bytes:
         """The answer to one request; errors are answers too."""
         try:
-            return encode_reply(await self._answer(decode_request(data)))
+            return encode(await self._answer(decode_directory_request(data)))
         except LightningStateError as error:
-            return encode_reply(refusal(error))
+            return encode(refusal(error))
 
     async def ping(self) -> int:
         """Proof of life: the process id."""
@@ -67,7 +64,6 @@ class DirectoryActor:
             if isinstance(request, Claim):
                 granted, changes = directory.claim(request)
                 await self._store(changes)
-                self._heard[request.shard] = asyncio.get_running_loop().time()
                 return granted
             changes = directory.register(request)
             if changes:
@@ -80,9 +76,8 @@ class DirectoryActor:
         assert registry is not None  # noqa: S101  # the directory exists only with its registry
         try:
             await asyncio.to_thread(registry.put, changes)
-        except BaseException:
-            # What was decided is in memory but not stored: forget it all and read what the registry really holds.
-            logger.critical("the registry cannot be written; the directory restarts")
+        except Exception:  # whatever it was, memory is ahead of the registry now: begin again from what that holds
+            logger.critical("the registry cannot be written; the directory restarts", exc_info=True)
             os._exit(1)
 
     async def _tell_shards(self, directory: Directory) -> None:

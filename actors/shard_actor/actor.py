@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 _EXIT_TO_RESTART = 1
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=10_000)
 class ShardActor:
     """One shard: detached, named, restarted by Ray for ever. Its constructor starts it and cannot raise."""
 

@@ -1,76 +1,71 @@
-"""The directory as its callers see it: typed requests over the actor handle, errors raised by their class."""
+"""The directory as shards and launchers ask it: typed requests over the actor handle, errors raised by their class."""
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar, cast
-
-import msgspec
-import ray
+import time
+from typing import TypeVar
 
 from lightning_state.actors.core.messages import Refused
 from lightning_state.actors.core.service_map import (
     Claim,
     Describe,
     Described,
-    DirectoryReply,
     DirectoryRequest,
     Granted,
     Register,
     ServiceMap,
 )
 from lightning_state.actors.errors import ProtocolError, error_from_code
-from lightning_state.actors.wire.names import NAMESPACE, directory_name
-
-_requests = msgspec.msgpack.Decoder(DirectoryRequest)
-_replies = msgspec.msgpack.Decoder(DirectoryReply)
+from lightning_state.actors.wire.actor_calls import ActorCalls
+from lightning_state.actors.wire.codec import decode_directory_reply, encode
+from lightning_state.actors.wire.names import directory_name
+from lightning_state.actors.wire.translate import translate
 
 Answer = TypeVar("Answer", Described, Granted)
 
-
-class _Frame(Protocol):
-    def remote(self, frame: bytes, /) -> ray.ObjectRef[bytes]: ...
-
-
-class _Handle(Protocol):
-    frame: _Frame
-
-
-def decode_request(data: bytes) -> DirectoryRequest:
-    """What a caller asks. Raises ProtocolError."""
-    try:
-        return _requests.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise ProtocolError(f"not a directory request: {error}") from error
-
-
-def encode_reply(reply: DirectoryReply) -> bytes:
-    """The bytes of an answer."""
-    return msgspec.msgpack.encode(reply)
+_ANSWERED_WITHIN_S = 10.0
 
 
 class DirectoryLink:
-    """Asks the directory of a service, found by name at each call: it may have been restarted."""
+    """Asks the directory of a service. Every call raises ShardUnavailableError while the directory is away."""
 
     def __init__(self, service: str) -> None:
         self._name = directory_name(service)
+        self._calls = ActorCalls()
 
     async def claim(self, claim: Claim) -> Granted:
         """A new epoch for a shard that holds its store."""
-        return await self._ask(claim, Granted)
+        try:
+            data = await self._calls.submit(self._name, encode(claim))
+        except Exception as error:  # Ray's errors, translated in their one place
+            raise self._failed(error) from error
+        return _answer(data, Granted)
 
-    async def describe(self) -> ServiceMap:
-        """The current map."""
-        return (await self._ask(Describe(), Described)).map
+    def describe(self) -> ServiceMap:
+        """The current map. Blocks; not for an event loop."""
+        return self._ask(Describe()).map
 
-    async def register(self, request: Register) -> ServiceMap:
-        """The map with the category in it."""
-        return (await self._ask(request, Described)).map
+    def register(self, request: Register) -> ServiceMap:
+        """The map with the category in it. Blocks; not for an event loop."""
+        return self._ask(request).map
 
-    async def _ask(self, request: DirectoryRequest, kind: type[Answer]) -> Answer:
-        handle = cast("_Handle", ray.get_actor(self._name, namespace=NAMESPACE))
-        reply = _replies.decode(await handle.frame.remote(msgspec.msgpack.encode(request)))
-        if isinstance(reply, Refused):
-            raise error_from_code(reply.code, reply.message, reply.details)
-        if not isinstance(reply, kind):
-            raise ProtocolError(f"the directory answered {type(reply).__name__} to {type(request).__name__}")
-        return reply
+    def _ask(self, request: DirectoryRequest) -> Described:
+        try:
+            sent = self._calls.submit(self._name, encode(request))
+            data = self._calls.result(sent, time.monotonic() + _ANSWERED_WITHIN_S)
+        except Exception as error:  # Ray's errors, translated in their one place
+            raise self._failed(error) from error
+        return _answer(data, Described)
+
+    def _failed(self, error: Exception) -> Exception:
+        self._calls.forget(self._name)
+        return translate(error, self._name)
+
+
+def _answer(data: bytes, kind: type[Answer]) -> Answer:
+    reply = decode_directory_reply(data)
+    if isinstance(reply, Refused):
+        raise error_from_code(reply.code, reply.message, reply.details)
+    if not isinstance(reply, kind):
+        raise ProtocolError(f"the directory answered with {type(reply).__name__}")
+    return reply

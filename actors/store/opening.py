@@ -1,1 +1,0 @@
-"""Which store a setting names."""
