@@ -104,3 +104,8 @@ class Settings(BaseSettings):
             return cls(**{name: value for name, value in arguments.items() if value is not None})
         except (ValidationError, ValueError) as error:
             raise SettingsError(f"bad settings: {error}") from error
+
+
+def public_settings(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON values for anyone who asks the service: without secrets."""
+    return settings.model_dump(mode="json", exclude={"judge": {"api_key"}})

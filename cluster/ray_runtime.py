@@ -12,6 +12,7 @@ from lightning_state.actors.client.connecting import join_ray
 from lightning_state.actors.wire.names import NAMESPACE
 from lightning_state.actors.wire.ray_access import read_access
 
+
 @dataclass(frozen=True)
 class RayRuntime:
     """The Ray this process is connected to."""

@@ -25,7 +25,8 @@ from lightning_state.actors.errors import (
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.shard_actor.actor import ShardActor
 from lightning_state.actors.shard_actor.runtime import ShardStatus
-from lightning_state.actors.store.opening import prepare_data_dir
+from lightning_state.actors.store.data_directory import DataDirectory
+from lightning_state.actors.store.sqlite.ownership import start_time_ticks
 from lightning_state.actors.verl_actor import start_pool
 from lightning_state.actors.wire.directory_link import DirectoryLink
 from lightning_state.actors.wire.names import NAMESPACE, directory_name, pool_name, shard_name
@@ -108,8 +109,8 @@ def _start(settings: Settings, runtime: RayRuntime, categories: Sequence[Categor
             f"service {settings.service!r} runs already on {runtime.address}: connect to it with "
             f"StateClient.connect(service={settings.service!r}), or choose another service name"
         )
-    identity = prepare_data_dir(settings)
-    settings = settings.model_copy(update={"shards": identity.shards, "slots": identity.slots})
+    files = _data_directory(settings)
+    settings = settings.model_copy(update={"shards": files.shards})
     try:
         _start_actors(settings, categories)
         _wait_until_serving(settings)
@@ -121,19 +122,28 @@ def _start(settings: Settings, runtime: RayRuntime, categories: Sequence[Categor
     return Service(settings, runtime)
 
 
+def _data_directory(settings: Settings) -> DataDirectory:
+    """The service's files, made now if there are none; the only place where they are ever made."""
+    if not DataDirectory.exists(settings.data_dir):
+        return DataDirectory.create(settings.data_dir, settings.service, settings.shards)
+    files = DataDirectory.open(settings.data_dir, settings.service)
+    files.check_unused()
+    return files
+
+
 def _start_actors(settings: Settings, categories: Sequence[Category[Any]]) -> None:
-    service, store, data_dir = settings.service, settings.store, str(settings.data_dir)
+    service, data_dir = settings.service, str(settings.data_dir)
     # SQLite files are on this node: a restarted actor waits for it instead of starting empty elsewhere.
     here = {f"node:{ray.util.get_node_ip_address()}": _NODE_SHARE}
-    _start_actor(DirectoryActor, directory_name(service), here, service, store, data_dir, settings.model_dump_json())
-    start_pool(settings)
+    _start_actor(DirectoryActor, directory_name(service), here, service, data_dir, settings.model_dump_json())
+    start_pool(service, settings)
     directory = DirectoryLink(service)
     deadline_s = time.monotonic() + _READY_WITHIN_S
     for category in categories:
         request = Register(category.name, category.import_path, category.hash, category.schema_version)
         _until_answered(lambda request=request: directory.register(request), deadline_s)
     for number in range(settings.shards):
-        _start_actor(ShardActor, shard_name(service, number), here, service, number, store, data_dir)
+        _start_actor(ShardActor, shard_name(service, number), here, service, number, data_dir)
 
 
 def _start_actor(kind: type, name: str, resources: dict[str, float], *arguments: Any) -> None:
@@ -201,23 +211,46 @@ def service_map(service: str) -> ServiceMap:
 
 
 def stop_service(service: str) -> None:
-    """End every actor of a service on the Ray this process is connected to. Shards close their stores first."""
+    """End every actor of a service on the Ray this process is connected to, and wait until their processes are gone.
+
+    Shards close their stores first. The data directory may be used again when this returns.
+    """
     prefix = directory_name(service).removesuffix("directory")
     listed = cast("list[dict[str, str]]", ray.util.list_named_actors(all_namespaces=True))
-    names = [actor["name"] for actor in listed]
     # The directory and the pool's supervisor first: they would replace what ends.
     supervisors = [directory_name(service), pool_name(service)]
-    others = [name for name in names if name.startswith(prefix) and name not in supervisors]
+    others = [actor["name"] for actor in listed if actor["name"].startswith(prefix)]
     handles = {name: handle for name in [*supervisors, *others] if (handle := _find(name)) is not None}
+    owners = [handles[name] for name in handles if name == directory_name(service) or "/shard/" in name]
+    pids = _pids(owners)
     for name in supervisors:
         if name in handles:
-            ray.kill(handles[name])
-    closing = [handle.close.remote() for name, handle in handles.items() if name.startswith(prefix + "shard/")]
+            ray.kill(handles.pop(name))
+    closing = [handle.close.remote() for name, handle in handles.items() if "/shard/" in name]
     if closing:
         ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_WITHIN_S)
-    for name in others:
-        if name in handles:
-            ray.kill(handles[name])
+    for handle in handles.values():
+        ray.kill(handle)
+    _wait_until_gone(pids)
+
+
+def _pids(handles: Sequence[Any]) -> list[int]:
+    asked = [handle.ping.remote() for handle in handles]
+    answered, _ = ray.wait(asked, num_returns=len(asked), timeout=1.0) if asked else ([], [])
+    pids: list[int] = []
+    for answer in answered:
+        try:
+            pids.append(cast("int", ray.get(answer)))
+        except RayError:  # that one is gone already
+            continue
+    return pids
+
+
+def _wait_until_gone(pids: Sequence[int]) -> None:
+    """Their locks on the files end with them. Processes of other nodes are not seen from here, nor their files."""
+    deadline_s = time.monotonic() + _CLOSE_WITHIN_S
+    while any(start_time_ticks(pid) is not None for pid in pids) and time.monotonic() < deadline_s:
+        time.sleep(_POLL_S)
 
 
 def _find(name: str) -> Any:

@@ -6,13 +6,12 @@ import logging
 import os
 import socket
 
-from lightning_state.actors.errors import ServiceNotFoundError, ShardUnavailableError, UnauthenticatedError
-from lightning_state.actors.wire.names import NAMESPACE, directory_name
-from lightning_state.actors.wire.ray_access import read_access
-
 import ray
 
+from lightning_state.actors.errors import ServiceNotFoundError, ShardUnavailableError, UnauthenticatedError
 from lightning_state.actors.wire.actor_calls import ActorCalls
+from lightning_state.actors.wire.names import NAMESPACE, directory_name
+from lightning_state.actors.wire.ray_access import read_access
 
 _REACHABLE_S = 3.0
 

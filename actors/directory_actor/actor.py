@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import msgspec
 import ray
 from ray.exceptions import RayError
 
-from lightning_state.actors.core.directory import Directory
+from lightning_state.actors.core.directory import Directory, Identity
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.service_map import Claim, Describe, Described, DirectoryReply, DirectoryRequest
 from lightning_state.actors.errors import LightningStateError, NotOwnerError
-from lightning_state.actors.settings import Settings
-from lightning_state.actors.store.opening import open_registry
+from lightning_state.actors.settings import Settings, public_settings
+from lightning_state.actors.store.data_directory import DataDirectory
 from lightning_state.actors.store.protocol import RegistryStore
 from lightning_state.actors.store.sqlite.ownership import kill_holder
 from lightning_state.actors.wire.codec import decode_directory_request, encode
@@ -27,15 +28,17 @@ logger = logging.getLogger(__name__)
 
 _RETRY_S = 0.2
 _ADOPT_WITHIN_S = 10.0
+_TAKEOVER_S = 0.5
+"""A predecessor that still holds the registry after this long (a stopped one holds it for ever) is ended."""
 
 
 class DirectoryActor:
     """The directory: detached, named, restarted by Ray for ever. Its constructor starts it and cannot raise."""
 
-    def __init__(self, service: str, store: str, data_dir: str, settings: str) -> None:
+    def __init__(self, service: str, data_dir: str, settings: str) -> None:
         self._service = service
+        self._data_dir = Path(data_dir)
         self._settings = Settings.model_validate_json(settings)
-        self._open = lambda: open_registry(store, Path(data_dir))
         self._registry: RegistryStore | None = None
         self._directory: Directory | None = None
         self._failure: LightningStateError = NotOwnerError("the directory is starting")
@@ -100,15 +103,28 @@ class DirectoryActor:
 
     async def _open_registry(self) -> None:
         while self._directory is None:
-            registry = self._open()
             try:
-                await asyncio.to_thread(registry.open)
-                self._directory = Directory(registry.get_all(), self._settings.model_dump(mode="json"))
-                self._registry = registry
+                self._registry, values = await asyncio.to_thread(self._read_registry)
+                self._directory = Directory(values, public_settings(self._settings))
             except LightningStateError as error:
                 self._failure = error
                 logger.warning("the directory cannot start yet: %s", error)
                 await asyncio.sleep(_RETRY_S)
+
+    def _read_registry(self) -> tuple[RegistryStore, Mapping[str, bytes]]:
+        files = DataDirectory.open(self._data_dir, self._service)
+        registry = files.registry(takeover_after_s=_TAKEOVER_S)
+        registry.open()
+        try:
+            values = registry.get_all()
+            if not values:
+                identity = Identity(self._service, files.service_id, files.shards, self._settings.slots)
+                values = Directory.create(identity)
+                registry.put(values)
+        except BaseException:
+            registry.close()
+            raise
+        return registry, values
 
     async def _watch(self, directory: Directory, number: int) -> None:
         """Ping one shard; when it is silent too long, end its process: Ray starts the next one (C9)."""

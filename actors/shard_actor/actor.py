@@ -16,7 +16,7 @@ from lightning_state.actors.core.service_map import Claim, ServiceMap
 from lightning_state.actors.errors import ProtocolError
 from lightning_state.actors.shard_actor.runtime import ShardRuntime
 from lightning_state.actors.shard_actor.verdicts import PoolVerdicts
-from lightning_state.actors.store.opening import open_shard_store
+from lightning_state.actors.store.data_directory import DataDirectory
 from lightning_state.actors.store.sqlite.ownership import start_time_ticks
 from lightning_state.actors.wire.codec import decode_frame, encode
 from lightning_state.actors.wire.directory_link import DirectoryLink
@@ -24,15 +24,17 @@ from lightning_state.actors.wire.directory_link import DirectoryLink
 logger = logging.getLogger(__name__)
 
 _EXIT_TO_RESTART = 1
+_TAKEOVER_S = 0.5
+"""A predecessor that still holds the store after this long (a stopped one holds it for ever) is ended."""
 
 
 class ShardActor:
     """One shard: detached, named, restarted by Ray for ever. Its constructor starts it and cannot raise."""
 
-    def __init__(self, service: str, number: int, store: str, data_dir: str) -> None:
+    def __init__(self, service: str, number: int, data_dir: str) -> None:
         self._runtime = ShardRuntime(
             number,
-            open_store=lambda: open_shard_store(store, Path(data_dir), number),
+            open_store=lambda: DataDirectory.open(Path(data_dir), service).store(number, takeover_after_s=_TAKEOVER_S),
             claims=DirectoryLink(service),
             verdicts=lambda settings: PoolVerdicts(service, settings),
             identity=Claim(
