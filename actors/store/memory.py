@@ -7,7 +7,7 @@ store and opening another on the same disk is a restart, and `crash()` is `kill 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
 
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
@@ -156,37 +156,6 @@ class MemoryStore:
     def _opened(self) -> MemoryDisk:
         if self.disk.owner is not self:
             raise StoreUnavailableError("the memory store is not open")
-        return self.disk
-
-
-class MemoryRegistry:
-    """`RegistryStore` on a MemoryDisk of its own."""
-
-    def __init__(self, disk: MemoryDisk | None = None) -> None:
-        self.disk = disk if disk is not None else MemoryDisk()
-
-    def open(self) -> None:
-        """As `RegistryStore.open`."""
-        if self.disk.owner is not None:
-            raise DataDirectoryError("the memory disk is in use by another registry: close that one first")
-        self.disk.owner = self
-
-    def get_all(self) -> Mapping[str, bytes]:
-        """As `RegistryStore.get_all`."""
-        return dict(self._opened().values)
-
-    def put(self, values: Mapping[str, bytes]) -> None:
-        """As `RegistryStore.put`."""
-        self._opened().values.update(values)
-
-    def close(self) -> None:
-        """As `RegistryStore.close`; safe to call twice."""
-        if self.disk.owner is self:
-            self.disk.owner = None
-
-    def _opened(self) -> MemoryDisk:
-        if self.disk.owner is not self:
-            raise StoreUnavailableError("the memory registry is not open")
         return self.disk
 
 

@@ -10,6 +10,8 @@ import fcntl
 import os
 import signal
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning_state.actors.errors import DataDirectoryError, StoreUnavailableError
@@ -49,6 +51,25 @@ def kill_holder(pid: int, started_ticks: int) -> bool:
     finally:
         os.close(pinned)
     return True
+
+
+def check_free(path: Path) -> None:
+    """Raises DataDirectoryError when someone holds this lock file right now; a missing one is free."""
+    if not path.exists():
+        return
+    with held(path):
+        pass
+
+
+@contextmanager
+def held(path: Path) -> Generator[None]:
+    """Hold this lock file inside. Raises DataDirectoryError when someone else holds it."""
+    ownership = Ownership(path)
+    ownership.take(takeover_after_s=None)
+    try:
+        yield
+    finally:
+        ownership.release()
 
 
 class Ownership:
