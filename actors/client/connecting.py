@@ -6,13 +6,12 @@ import logging
 import os
 import socket
 
-from lightning_state.actors.errors import ServiceNotFoundError, ShardUnavailableError, UnauthenticatedError
-from lightning_state.actors.wire.names import NAMESPACE, directory_name
-from lightning_state.actors.wire.ray_access import read_access
-
 import ray
 
+from lightning_state.actors.errors import ServiceNotFoundError, ShardUnavailableError, UnauthenticatedError
 from lightning_state.actors.wire.actor_calls import ActorCalls
+from lightning_state.actors.wire.names import NAMESPACE, directory_name
+from lightning_state.actors.wire.ray_access import read_access
 
 _REACHABLE_S = 3.0
 
@@ -48,7 +47,7 @@ def join_ray(address: str | None = None, *, service: str = "default") -> None:
     where = address or os.environ.get("RAY_ADDRESS") or "auto"
     _check_reachable(where)
     try:
-        ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise ServiceNotFoundError(
