@@ -1,1 +1,179 @@
-"""The state system: models, client, pure core, wire, stores and Ray actors."""
+"""The state system: models, client, pure core, wire, stores and Ray actors.
+
+The public names are loaded when they are first used, so models can be imported where there is no Ray.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_state.actors.category import (
+        Category,
+    )
+    from lightning_state.actors.client import (
+        AgentCollection,
+        AsyncAgentCollection,
+        AsyncCollection,
+        AsyncLightningStateService,
+        AsyncResearchCollection,
+        AsyncStateClient,
+        AsyncVerificationCollection,
+        Collection,
+        LightningStateService,
+        ResearchCollection,
+        StateClient,
+        StatePage,
+        VerificationCollection,
+    )
+    from lightning_state.actors.core.messages import (
+        ANY,
+    )
+    from lightning_state.actors.errors import (
+        CategoryMismatchError,
+        ClientClosedError,
+        CompactedError,
+        CorpusError,
+        DataDirectoryError,
+        DeadlineExceededError,
+        FencedError,
+        IdempotencyMismatchError,
+        InvalidKeyError,
+        InvalidStateError,
+        InvalidTransitionError,
+        LightningStateError,
+        LockedError,
+        LockLostError,
+        LockTimeoutError,
+        NotOwnerError,
+        OutcomeUnknownError,
+        OverloadedError,
+        PermissionDeniedError,
+        ProtocolError,
+        RequestBarredError,
+        ServiceNotFoundError,
+        ShardUnavailableError,
+        StaleFencingTokenError,
+        StateNotFoundError,
+        StateTooDeepError,
+        StateTooLargeError,
+        StoreCorruptError,
+        StoreError,
+        StoreUnavailableError,
+        TransactionAbortedError,
+        TransactionInDoubtError,
+        UnauthenticatedError,
+        UnknownCategoryError,
+        ValidationFailedError,
+        ValidationUnavailableError,
+        VersionConflictError,
+    )
+    from lightning_state.actors.models import (
+        AgentState,
+        AgentStatus,
+        FactState,
+        FactVerificationStatus,
+        FloatMap,
+        FrozenDict,
+        JsonObject,
+        ResearchState,
+        ResearchStatus,
+        State,
+        StatePart,
+        Timestamp,
+        UnitFloat,
+        VerificationState,
+    )
+    from lightning_state.actors.settings import (
+        Settings,
+        SettingsError,
+    )
+
+__all__ = [
+    "ANY",
+    "AgentCollection",
+    "AgentState",
+    "AgentStatus",
+    "AsyncAgentCollection",
+    "AsyncCollection",
+    "AsyncLightningStateService",
+    "AsyncResearchCollection",
+    "AsyncStateClient",
+    "AsyncVerificationCollection",
+    "Category",
+    "CategoryMismatchError",
+    "ClientClosedError",
+    "Collection",
+    "CompactedError",
+    "CorpusError",
+    "DataDirectoryError",
+    "DeadlineExceededError",
+    "FactState",
+    "FactVerificationStatus",
+    "FencedError",
+    "FloatMap",
+    "FrozenDict",
+    "IdempotencyMismatchError",
+    "InvalidKeyError",
+    "InvalidStateError",
+    "InvalidTransitionError",
+    "JsonObject",
+    "LightningStateError",
+    "LightningStateService",
+    "LockLostError",
+    "LockTimeoutError",
+    "LockedError",
+    "NotOwnerError",
+    "OutcomeUnknownError",
+    "OverloadedError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "RequestBarredError",
+    "ResearchCollection",
+    "ResearchState",
+    "ResearchStatus",
+    "ServiceNotFoundError",
+    "Settings",
+    "SettingsError",
+    "ShardUnavailableError",
+    "StaleFencingTokenError",
+    "State",
+    "StateClient",
+    "StateNotFoundError",
+    "StatePage",
+    "StatePart",
+    "StateTooDeepError",
+    "StateTooLargeError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreUnavailableError",
+    "Timestamp",
+    "TransactionAbortedError",
+    "TransactionInDoubtError",
+    "UnauthenticatedError",
+    "UnitFloat",
+    "UnknownCategoryError",
+    "ValidationFailedError",
+    "ValidationUnavailableError",
+    "VerificationCollection",
+    "VerificationState",
+    "VersionConflictError",
+]
+
+_HOMES = ("models", "errors", "category", "settings", "core.messages", "client")
+"""Modules that hold the public names, those without Ray first."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                globals()[name] = found = getattr(module, name)
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

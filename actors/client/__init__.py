@@ -7,6 +7,7 @@ from lightning_state.actors.client._async.built_in import (
 )
 from lightning_state.actors.client._async.client import AsyncStateClient
 from lightning_state.actors.client._async.collection import AsyncCollection
+from lightning_state.actors.client._async.facade import AsyncLightningStateService
 from lightning_state.actors.client._sync.built_in import (
     AgentCollection,
     ResearchCollection,
@@ -14,16 +15,19 @@ from lightning_state.actors.client._sync.built_in import (
 )
 from lightning_state.actors.client._sync.client import StateClient
 from lightning_state.actors.client._sync.collection import Collection
+from lightning_state.actors.client._sync.facade import LightningStateService
 from lightning_state.actors.client.pages import StatePage
 
 __all__ = [
     "AgentCollection",
     "AsyncAgentCollection",
     "AsyncCollection",
+    "AsyncLightningStateService",
     "AsyncResearchCollection",
     "AsyncStateClient",
     "AsyncVerificationCollection",
     "Collection",
+    "LightningStateService",
     "ResearchCollection",
     "StateClient",
     "StatePage",

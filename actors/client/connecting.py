@@ -47,7 +47,7 @@ def join_ray(address: str | None = None, *, service: str = "default") -> None:
     where = address or os.environ.get("RAY_ADDRESS") or "auto"
     _check_reachable(where)
     try:
-        ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise ServiceNotFoundError(

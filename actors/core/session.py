@@ -51,6 +51,24 @@ never remember them as the answer to a number."""
 BUSY = frozenset({"overloaded", "store_unavailable"})
 """Refusals that time may cure: retried under the same id, with a new number, a few times."""
 
+SETTLING = frozenset(
+    {
+        "version_conflict",
+        "not_found",
+        "invalid_transition",
+        "invalid_state",
+        "invalid_key",
+        "too_large",
+        "too_deep",
+        "validation_failed",
+        "validation_unavailable",
+        "idempotency_mismatch",
+        "request_barred",
+    }
+)
+"""Refusals made with the request id looked up, or true of every sending alike: they tell that an earlier sending of
+this write was not applied either. Any other refusal says so only of the sending it answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retries:
@@ -219,7 +237,11 @@ class Session:
             return self._lost(operation, Lost(False, answer.code, answer.message), now_s, roll)
         if answer.code in BUSY:
             return self._busy(operation, answer, now_s, roll)
-        return Failed(error_from_code(answer.code, answer.message, answer.details))
+        error = error_from_code(answer.code, answer.message, answer.details)
+        if answer.code in SETTLING:
+            return Failed(error)
+        operation.trouble = answer.message
+        return self._given_up(operation, error)
 
     def end(self, operation: Operation) -> None:
         """Its fate is settled, or nobody waits for it any more: the floor may pass it. May be called repeatedly.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol, TypeVar
 
-from lightning_state.actors.core.messages import Get, List, Reply, Request, Write
+from lightning_state.actors.core.messages import Get, List, Refused, Reply, Request, Write
 from lightning_state.actors.errors import ProtocolError
 from lightning_state.actors.wire.codec import decode_replies
 
@@ -69,8 +69,13 @@ def take(queue: deque[C], most_bytes: int) -> list[C]:
 
 
 def read_replies(data: bytes, expected: int) -> list[Reply]:
-    """The replies to a frame of `expected` requests. Raises ProtocolError for damage or another number of them."""
+    """The replies to a frame of `expected` requests. Raises ProtocolError for damage or another number of them.
+
+    A frame that was not understood is refused by one reply for all of its requests.
+    """
     replies = decode_replies(data).replies
+    if len(replies) == 1 and isinstance(replies[0], Refused) and replies[0].code == ProtocolError.code:
+        return replies * expected
     if len(replies) != expected:
         raise ProtocolError(f"{len(replies)} replies to {expected} requests")
     return replies

@@ -1,1 +1,31 @@
-"""Durable, versioned, validated state for agent applications on Ray."""
+"""Durable, versioned, validated state for agent applications on Ray.
+
+`start` begins a service; everything else is `lightning_state.actors`. Names are loaded when they are first used, so
+models can be imported where there is no Ray.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lightning_state import actors
+
+if TYPE_CHECKING:
+    from lightning_state.actors import *  # noqa: F403  # the same public names, listed once in actors.__all__
+    from lightning_state.cluster.service import start
+
+__all__ = ["start"]
+__all__ += actors.__all__
+
+
+def __getattr__(name: str) -> Any:
+    if name == "start":
+        return import_module("lightning_state.cluster.service").start
+    if name in actors.__all__:
+        return getattr(actors, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -20,9 +20,9 @@ from lightning_state.actors.errors import (
     CategoryMismatchError,
     ClientClosedError,
     DeadlineExceededError,
+    LightningStateError,
     ProtocolError,
     ServiceNotFoundError,
-    ShardUnavailableError,
     UnknownCategoryError,
     error_from_code,
 )
@@ -160,7 +160,7 @@ class AsyncCalls:
             session.learn(await self._ask_once(Describe(), deadline_s))
         except ServiceNotFoundError as error:
             return Lost(sent=False, code=error.code, message=str(error))
-        except ShardUnavailableError:
+        except LightningStateError:
             return None  # the directory is restarting: the operation's own retries ask again
         finally:
             self._refreshing = False
@@ -173,7 +173,9 @@ class AsyncCalls:
                 return await self._ask_once(request, deadline_s)
             except ServiceNotFoundError:
                 raise
-            except ShardUnavailableError as error:
+            except LightningStateError as error:
+                if not error.retryable:
+                    raise
                 if time.monotonic() + _DIRECTORY_RETRY_S >= deadline_s:
                     raise DeadlineExceededError(f"the service's directory did not answer in time: {error}") from error
             await asyncio.sleep(_DIRECTORY_RETRY_S)

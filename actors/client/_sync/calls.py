@@ -21,9 +21,9 @@ from lightning_state.actors.errors import (
     CategoryMismatchError,
     ClientClosedError,
     DeadlineExceededError,
+    LightningStateError,
     ProtocolError,
     ServiceNotFoundError,
-    ShardUnavailableError,
     UnknownCategoryError,
     error_from_code,
 )
@@ -161,7 +161,7 @@ class Calls:
             session.learn(self._ask_once(Describe(), deadline_s))
         except ServiceNotFoundError as error:
             return Lost(sent=False, code=error.code, message=str(error))
-        except ShardUnavailableError:
+        except LightningStateError:
             return None  # the directory is restarting: the operation's own retries ask again
         finally:
             self._refreshing = False
@@ -174,7 +174,9 @@ class Calls:
                 return self._ask_once(request, deadline_s)
             except ServiceNotFoundError:
                 raise
-            except ShardUnavailableError as error:
+            except LightningStateError as error:
+                if not error.retryable:
+                    raise
                 if time.monotonic() + _DIRECTORY_RETRY_S >= deadline_s:
                     raise DeadlineExceededError(f"the service's directory did not answer in time: {error}") from error
             time.sleep(_DIRECTORY_RETRY_S)
