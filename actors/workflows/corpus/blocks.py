@@ -1,7 +1,7 @@
 """Numbered lines of a docstring, README or file as blocks of prose: code, tables and directives are left out.
 
-One reader for docstrings (Google, NumPy and reST styles), Markdown and plain text: their signs do not collide enough
-to need a parser each, and real docstrings mix them.
+One reader for docstrings (Google, NumPy and reST styles), Markdown and plain text: their signs do not
+collide enough to need a parser each, and real docstrings mix them.
 """
 
 import re
@@ -15,23 +15,44 @@ Line: TypeAlias = tuple[int, str]
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _PROMPT = re.compile(r"^\s*(>>>|\.\.\. |In \[\d+\]:|\$ )")
 _DIRECTIVE = re.compile(r"^(\s*)\.\.\s+(?:([\w:-]+)::|_|\[|\|)?\s*(.*)$")
-_PROSE_DIRECTIVES = {"note", "warning", "tip", "important", "caution", "hint", "attention", "danger", "seealso"}
+_PROSE_DIRECTIVES = {
+    "note",
+    "warning",
+    "tip",
+    "important",
+    "caution",
+    "hint",
+    "attention",
+    "danger",
+    "seealso",
+}
 _ATX = re.compile(r"^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
 _UNDERLINE = re.compile(r"^\s*([=\-~^\"'+*#`])\1{2,}\s*$")
 _TABLE = re.compile(r"^\s*(\|.*\||\+[-=+]+\+|=+(\s+=+)+|-+(\s+-+)+)\s*$")
 _ITEM = re.compile(r"^(\s*)(?:[-*+•]|\(?\d{1,2}[.)]|#\.)\s+(\S.*)$")
 _SECTION = re.compile(
-    r"^\s*(Args|Arguments|Parameters|Params|Keyword Args|Keyword Arguments|Returns?|Yields?|Raises|Attributes|Notes?|"
+    r"^\s*(Args|Arguments|Parameters|Params|Keyword Args|Keyword Arguments|Returns?|Yields?|"
+    r"Raises|Attributes|Notes?|"
     r"Examples?|Warnings?|Warns|See Also|References|Usage|Tip|Important|Todo)\s*:?\s*$"
 )
 _ENTRY = re.compile(r"^(\s*)(\*{0,2}`{0,2}[A-Za-z_][\w.]*`{0,2})\s*(?:\([^)]*\)|<[^>]*>)?\s*:\s+(\S.*)$")
 _LONE_ENTRY = re.compile(r"^(\s*)(\*{0,2}[A-Za-z_][\w.]*)\s*(?:\([^)]*\))?\s*:\s*$")
 _NUMPY_ENTRY = re.compile(r"^(\s*)([A-Za-z_*][\w*, .]*?) : \S.*$")
-_FIELD = re.compile(r"^(\s*):(?:param|parameter|arg|argument|key|keyword|ivar|cvar|var|raises?|except)\s+(?:[\w.\[\], |]+\s+)?"
-    r"(\*{0,2}[\w.]+):(?:\s+(.*))?$")
+_FIELD = re.compile(
+    r"^(\s*):(?:param|parameter|arg|argument|key|keyword|ivar|cvar|var|raises?|except)\s+"
+    r"(?:[\w.\[\], |]+\s+)?(\*{0,2}[\w.]+):(?:\s+(.*))?$"
+)
 _BARE_FIELD = re.compile(r"^(\s*):(?:returns?|yields?|meta \w+):(?:\s+(.*))?$")
 _OTHER_FIELD = re.compile(r"^\s*:[a-zA-Z][\w \[\].,|-]*:(?:\s|$)")  # :type x:, :copyright:, :license: …
-_ENTRY_SECTIONS = {"Args", "Arguments", "Parameters", "Params", "Keyword Args", "Keyword Arguments", "Raises"} | {
+_ENTRY_SECTIONS = {
+    "Args",
+    "Arguments",
+    "Parameters",
+    "Params",
+    "Keyword Args",
+    "Keyword Arguments",
+    "Raises",
+} | {
     "Attributes",
     "Warns",
 }
@@ -40,7 +61,7 @@ _SKIPPED_SECTIONS = {"References", "Todo", "See Also"}
 
 @dataclass
 class Block:
-    """Consecutive lines that read as one: a paragraph, a list item, an entry of an argument list, or a heading."""
+    """Consecutive lines that read as one: a paragraph, a list item or an entry of an argument list."""
 
     heading: str
     name: str = ""  # of the argument, attribute or field the block describes
@@ -71,7 +92,7 @@ def heading_of(lines: Sequence[Line], index: int) -> tuple[str, int] | None:
 
 
 class _Reader:
-    """One pass over the lines; `skip_below` is the indentation under which lines belong to what is left out."""
+    """One pass over the lines: the blocks found so far, the one being added to, and where they stand."""
 
     def __init__(self, lines: Sequence[Line]) -> None:
         self.lines = lines
@@ -188,7 +209,9 @@ class _Reader:
             after = self.structure(index)
             if after is None:
                 after = self.left_out(index)
-                if after is not None and not (self.open and self.open.lines and self.open.lines[0][0] == number):
+                if after is not None and not (
+                    self.open and self.open.lines and self.open.lines[0][0] == number
+                ):
                     self.close()
             if after is not None:
                 index = after

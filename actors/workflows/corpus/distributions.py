@@ -1,8 +1,9 @@
 """The default corpus: what the installed distributions carry, long descriptions and public modules.
 
-A module is public when no part of its dotted name begins with `_`, or when a public package takes names from it
-(`httpx` is written in `httpx._client`; `ray.get` in `ray._private.worker`). Tests, examples, generated and vendored
-code are left out: their docstrings explain nothing to a user.
+Compiled modules are read from their stubs (`.pyi`), which carry docstrings too. A module is public when no
+part of its dotted name begins with `_`, or when a public package takes names from it (`httpx` is written in
+`httpx._client`; `ray.get` in `ray._private.worker`). Tests, examples, generated and vendored code are left
+out: their docstrings explain nothing to a user.
 """
 
 import csv
@@ -15,8 +16,28 @@ from lightning_state.actors.workflows.corpus.document import Source
 from lightning_state.actors.workflows.corpus.reading import ReadTask
 
 _LEFT_OUT = {
-    *("test", "tests", "testing", "_testing", "_tests", "example", "examples", "benchmark", "benchmarks", "conftest"),
-    *("_vendor", "_vendored", "vendor", "vendored", "third_party", "thirdparty", "_thirdparty", "thirdparty_files"),
+    *(
+        "test",
+        "tests",
+        "testing",
+        "_testing",
+        "_tests",
+        "example",
+        "examples",
+        "benchmark",
+        "benchmarks",
+        "conftest",
+    ),
+    *(
+        "_vendor",
+        "_vendored",
+        "vendor",
+        "vendored",
+        "third_party",
+        "thirdparty",
+        "_thirdparty",
+        "thirdparty_files",
+    ),
     *("generated", "site-packages", "node_modules"),
 }
 _GENERATED = ("_pb2.py", "_pb2_grpc.py", "_tests.py", "_test.py")
@@ -24,7 +45,7 @@ _FROM = re.compile(rb"^[ \t]*from[ \t]+(\.*[\w.]*)[ \t]+import\b[ \t]*(\([^)]*\)
 
 
 def installed() -> dict[str, importlib.metadata.Distribution]:
-    """Name → distribution, each name once (the first on the path is the one Python imports), in order of names."""
+    """Name → distribution in order of names; of two with one name the one that Python would import."""
     found: dict[str, importlib.metadata.Distribution] = {}
     for distribution in importlib.metadata.distributions():
         if name := distribution.metadata["Name"]:
@@ -33,12 +54,15 @@ def installed() -> dict[str, importlib.metadata.Distribution]:
 
 
 def fingerprint(distributions: dict[str, importlib.metadata.Distribution]) -> list[str]:
-    """What changes when an installed distribution does: its name, version and place."""
+    """What changes when an installed distribution does: its name, version and place.
+
+    The files of an editable install may change without it; they are read again with its next version.
+    """
     return [f"{name} {found.version} {found.locate_file('')}" for name, found in distributions.items()]
 
 
 def distribution_tasks(distributions: dict[str, importlib.metadata.Distribution]) -> list[ReadTask]:
-    """Every file to read, in a stable order. A distribution without a file list gives its long description alone."""
+    """Every file to read, in a stable order; without a file list that is the long description alone."""
     tasks: list[ReadTask] = []
     for name, distribution in distributions.items():
         version = distribution.version
@@ -60,7 +84,7 @@ def _metadata_file(distribution: importlib.metadata.Distribution) -> Path | None
 
 
 def _recorded(distribution: importlib.metadata.Distribution) -> Iterable[tuple[str, int]]:
-    """Path and size of each file. RECORD is read directly: `Distribution.files` builds objects, ten times slower."""
+    """Path and size of each file, from RECORD itself: `Distribution.files` is ten times slower."""
     record = distribution.read_text("RECORD")
     if record is not None:
         for row in csv.reader(record.splitlines()):
@@ -74,25 +98,28 @@ def _recorded(distribution: importlib.metadata.Distribution) -> Iterable[tuple[s
 def _modules(distribution: importlib.metadata.Distribution) -> list[tuple[str, Path, int]]:
     """Module name, path and size of each public module, in order of names."""
     candidates: dict[str, tuple[Path, int]] = {}
-    for recorded, size_bytes in _recorded(distribution):
-        parts = recorded.removesuffix(".py").split("/")
-        wanted = recorded.endswith(".py") and not recorded.endswith(_GENERATED) and ".." not in parts
+    for recorded, size_bytes in sorted(_recorded(distribution)):  # x.py before x.pyi
+        path = recorded.removesuffix("i") if recorded.endswith(".pyi") else recorded
+        parts = path.removesuffix(".py").split("/")
+        wanted = path.endswith(".py") and not recorded.endswith(_GENERATED) and ".." not in parts
         if wanted and not _LEFT_OUT.intersection(parts) and all(part.isidentifier() for part in parts):
             module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            if path != recorded and module in candidates:
+                continue  # a stub speaks for a compiled module only
             candidates[module] = (Path(str(distribution.locate_file(recorded))), size_bytes)
     return [(module, *candidates[module]) for module in _public(candidates)]
 
 
 def _public(candidates: dict[str, tuple[Path, int]]) -> list[str]:
-    """The public ones, and those a public package's `__init__` takes names from, directly or through others."""
+    """The public ones, and those a public package takes names from, directly or through others."""
     public = {module for module in candidates if not any(part.startswith("_") for part in module.split("."))}
-    waiting = [module for module in public if candidates[module][0].name == "__init__.py"]
+    waiting = [module for module in public if candidates[module][0].stem == "__init__"]
     while waiting:
         package = waiting.pop()
         for module in _imported(package, candidates[package][0]):
             if module in candidates and module not in public:
                 public.add(module)
-                if candidates[module][0].name == "__init__.py":
+                if candidates[module][0].stem == "__init__":
                     waiting.append(module)
     return sorted(public)
 

@@ -10,7 +10,11 @@ from lightning_state.actors.workflows.corpus.sentences import sentences
 
 MIN_CHARACTERS = 40
 """A shorter docstring ("Close the file.") says no more than its name."""
-_DESCRIBING = {"description", "doc", "help"}  # keywords by which a field describes itself: `Field(description="…")`
+_DESCRIBING = {
+    "description",
+    "doc",
+    "help",
+}  # keywords by which a field describes itself: `Field(description="…")`
 
 
 def module_documents(data: bytes, source: Source) -> list[ReadDocument]:
@@ -54,7 +58,9 @@ def _members(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, ast.Const
                 pass
 
 
-def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> ast.Constant | None:
+def _docstring(
+    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
+) -> ast.Constant | None:
     match node.body[:1]:
         case [ast.Expr(value=ast.Constant(value=str()) as text)]:
             return text
@@ -82,4 +88,6 @@ def _document(name: str, text: ast.Constant, source: Source) -> ReadDocument | N
         return None
     here = source.at(text.lineno)
     title = name or source.module
-    return ReadDocument(Document(here.uri, title, value, here), sentences(dedent(_lines(text))))
+    return ReadDocument(
+        Document(here.uri, title, value, here), sentences(dedent(_lines(text)), name.rsplit(".", 1)[-1])
+    )

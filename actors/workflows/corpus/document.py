@@ -7,11 +7,15 @@ from urllib.parse import quote
 
 import msgspec
 
+TITLE_SEPARATOR = " > "
+"""Between the headings in the title of a section."""
+
 
 class Source(msgspec.Struct, frozen=True, order=True):
     """Where a text stands. `str(source)` is a stable URI, fit for `FactState.source`.
 
-    An installed text is `pypi://ray@2.60.0/ray.actor#L123`, a file is `file:///home/me/notes.md#L10`; lines count from 1.
+    An installed text is `pypi://ray@2.60.0/ray.actor#L123`, a file is `file:///home/me/notes.md#L10`; lines
+    count from 1.
     """
 
     distribution: str  # the distribution's name as its metadata spells it; "" for a file of a folder corpus
@@ -24,7 +28,9 @@ class Source(msgspec.Struct, frozen=True, order=True):
     def uri(self) -> str:
         """The stable form; equal for two readings of the same installed version on any machine."""
         if self.distribution:
-            return f"pypi://{quote(self.distribution)}@{quote(self.version)}/{quote(self.module)}#L{self.line}"
+            return (
+                f"pypi://{quote(self.distribution)}@{quote(self.version)}/{quote(self.module)}#L{self.line}"
+            )
         return f"file://{quote(self.path)}#L{self.line}"
 
     @property
@@ -69,13 +75,14 @@ class ReadDocument(msgspec.Struct, frozen=True):
 class Passage(msgspec.Struct, frozen=True):
     """One answer of a search: a sentence, where it stands and how well it fits.
 
-    `score` orders the answers of one query and means nothing across queries; `relevance` does: see `ranking.py`.
+    `score` orders the answers of one query and means nothing across queries; `relevance` does: see
+    `ranking.py`.
     """
 
     sentence: str
     title: str  # of the document: what the sentence is about when it does not say so itself
     source: Source  # of this very line
     score: float  # ≥ 0
-    relevance: float  # 0–1
+    relevance: float  # 0 to 1
     document_id: str
     line: int

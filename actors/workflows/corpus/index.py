@@ -1,7 +1,8 @@
 """The search index on disk: built once for a corpus, published whole, checked when opened.
 
-A directory holds the tantivy files and `corpus.json`, which lists every file with its size and checksum: an index that
-was cut short or damaged is recognised before it is used.
+A directory holds the tantivy files and `corpus.json`, which lists every file with its size and checksum: an
+index that was cut short or damaged is recognised before it is used.
+Published files are never changed, only replaced as a whole directory: an open index has them mapped.
 """
 
 import os
@@ -12,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -19,9 +21,9 @@ import tantivy
 
 from lightning_state.actors.errors import CorpusError
 from lightning_state.actors.workflows.corpus.document import ReadDocument
-from lightning_state.actors.workflows.corpus.terms import ANALYZER_NAME, analyzer, with_parts
+from lightning_state.actors.workflows.corpus.terms import ANALYZER_NAME, analyzer, indexed
 
-FORMAT = 2
+FORMAT = 5
 """Part of every cache key: raise it whenever reading, sentences, terms or fields change."""
 KEEP_S = 30 * 86400.0
 """An index that nobody opened for this long is removed when another is published."""
@@ -44,7 +46,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def schema() -> tantivy.Schema:
-    """Entries of two kinds. A document has title and body; a sentence has sentence and context, and its document's number."""
+    """Entries of two kinds: a document has title and body, a sentence has sentence, context and parent."""
     builder = tantivy.SchemaBuilder()
     for name in ("title", "body", "sentence", "context"):
         builder.add_text_field(name, stored=False, tokenizer_name=ANALYZER_NAME, index_option="freq")
@@ -62,9 +64,9 @@ class StoredDocument(msgspec.Struct, frozen=True, array_like=True):
 
 
 class StoredSentence(msgspec.Struct, frozen=True, array_like=True):
-    """What a sentence entry gives back; `order` is its place among all sentences, so that ties have one answer."""
+    """What a sentence entry gives back."""
 
-    order: int
+    order: int  # place among all sentences, which settles ties
     number: int  # of the document
     text: str
     heading: str
@@ -85,29 +87,32 @@ def default_cache_dir() -> Path:
 
 def cache_key(fingerprint: Iterable[str]) -> str:
     """One name for one corpus in one format."""
-    digest = blake2b(f"{FORMAT} {tantivy.__version__}".encode(), digest_size=16)
+    digest = blake2b(f"{FORMAT} {version('tantivy')}".encode(), digest_size=16)
     for line in fingerprint:
         digest.update(b"\0" + line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
 def write(documents: Iterable[ReadDocument], directory: Path) -> tuple[int, int]:
-    """Write the tantivy files; one thread, so that equal documents give an equal index. Documents and sentences written."""
-    fields = schema()  # given with each document: without it an int becomes a signed one, which the index refuses
+    """Write the tantivy files; returns how many documents and sentences.
+
+    One thread, so that equal documents give an equal index.
+    """
+    fields = schema()  # given with each document too: else an int becomes a signed one, which is refused
     index = tantivy.Index(fields, path=str(directory))
     index.register_tokenizer(ANALYZER_NAME, analyzer())
     writer = index.writer(heap_size=_WRITER_BYTES, num_threads=1)
     number = order = 0
     encode = msgspec.msgpack.encode
-    for number, read in enumerate(documents, 1):  # noqa: B007 - the last number is the count
+    for number, read in enumerate(documents, 1):
         document, source = read.document, read.document.source
         context = f"{source.distribution} {source.module} {document.title}"
         body = document.text[:_BODY_CHARACTERS]
         writer.add_document(
             tantivy.Document.from_dict(
                 {
-                    "title": with_parts(context),
-                    "body": with_parts(body),
+                    "title": indexed(context),
+                    "body": indexed(body),
                     "document": number,
                     "stored": encode(StoredDocument(number, body)),
                 },
@@ -118,13 +123,20 @@ def write(documents: Iterable[ReadDocument], directory: Path) -> tuple[int, int]
             order += 1
             stored = StoredSentence(
                 *(order, number, sentence.text, sentence.heading, document.title),
-                *(source.distribution, source.version, source.module, source.path, source.line, sentence.line),
+                *(
+                    source.distribution,
+                    source.version,
+                    source.module,
+                    source.path,
+                    source.line,
+                    sentence.line,
+                ),
             )
             writer.add_document(
                 tantivy.Document.from_dict(
                     {
-                        "sentence": with_parts(sentence.text),
-                        "context": with_parts(f"{context} {sentence.heading}"),
+                        "sentence": indexed(sentence.text),
+                        "context": indexed(f"{context} {sentence.heading}"),
                         "parent": number,
                         "stored": encode(stored),
                     },
@@ -147,7 +159,9 @@ def publish(target: Path, fill: Callable[[Path], Manifest]) -> None:
         try:
             manifest = fill(building)
             files = {path.name: _checksum(path) for path in sorted(building.iterdir())}
-            (building / _MANIFEST).write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, files=files)))
+            (building / _MANIFEST).write_bytes(
+                msgspec.json.encode(msgspec.structs.replace(manifest, files=files))
+            )
             if manifest_of(target) is None:
                 _discard(target)
                 with suppress(FileExistsError, NotADirectoryError):

@@ -18,8 +18,7 @@ _REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"`([^`]+)`_?_?"), r"\1"),
     (re.compile(r"\*\*([^*]+)\*\*"), r"\1"),
     (re.compile(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])"), r"\1"),
-    (re.compile(r"(?<!\w)__([^_]+)__(?!\w)"), r"__\1__"),  # dunder names stay as they are
-    (re.compile(r"\|([\w-]+)\|"), r"\1"),  # reST substitutions
+    (re.compile(r"\|(\w[\w .@-]*\w)\|"), r"\1"),  # reST substitutions
     (re.compile(r"\s*\[#?[\w-]+\]_"), ""),  # reST footnotes
     (re.compile(r"\\([*_`|<>])"), r"\1"),
     (re.compile(r"\s+"), " "),

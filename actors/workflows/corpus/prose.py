@@ -6,16 +6,44 @@ from collections.abc import Sequence
 from justhtml import Element, JustHTML, Text
 
 from lightning_state.actors.workflows.corpus.blocks import Line, heading_of
-from lightning_state.actors.workflows.corpus.document import Document, ReadDocument, Source
+from lightning_state.actors.workflows.corpus.document import TITLE_SEPARATOR, Document, ReadDocument, Source
 from lightning_state.actors.workflows.corpus.markup import plain
 from lightning_state.actors.workflows.corpus.sentences import sentences
 
 _LEFT_OUT = {
-    *("script", "style", "template", "noscript", "svg", "math", "pre", "code-block", "table", "nav", "footer", "form"),
+    *(
+        "script",
+        "style",
+        "template",
+        "noscript",
+        "svg",
+        "math",
+        "pre",
+        "code-block",
+        "table",
+        "nav",
+        "footer",
+        "form",
+    ),
     *("button", "select", "textarea", "iframe", "object", "head"),
 }
 _BREAKING = {
-    *("p", "div", "section", "article", "main", "header", "aside", "blockquote", "li", "dd", "dt", "dl", "ul", "ol"),
+    *(
+        "p",
+        "div",
+        "section",
+        "article",
+        "main",
+        "header",
+        "aside",
+        "blockquote",
+        "li",
+        "dd",
+        "dt",
+        "dl",
+        "ul",
+        "ol",
+    ),
     *("h1", "h2", "h3", "h4", "h5", "h6", "br", "hr", "figure", "figcaption", "details", "summary", "body"),
 }
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
@@ -23,7 +51,7 @@ _FENCE = re.compile(r"^\s*(```|~~~)")
 
 
 def decode(data: bytes) -> str:
-    """UTF-8, UTF-16 with its mark, or else Latin-1, which every byte string is: no file fails for its encoding."""
+    """UTF-8, UTF-16 with its mark, or else Latin-1, which any bytes are: no file fails for its encoding."""
     for mark, encoding in _BOMS:
         if data.startswith(mark):
             return data.decode(encoding, errors="replace")
@@ -39,7 +67,7 @@ def prose_documents(data: bytes, source: Source) -> list[ReadDocument]:
 
 
 def metadata_documents(data: bytes, source: Source) -> list[ReadDocument]:
-    """The sections of the long description in a distribution's METADATA: what follows the first empty line."""
+    """The sections of a long description: what follows the first empty line of METADATA."""
     rows = list(enumerate(decode(data).splitlines(), 1))
     body = next((index for index, (_, text) in enumerate(rows) if not text.strip()), len(rows))
     return _sections(rows[body:], source)
@@ -71,7 +99,7 @@ def _sections(lines: Sequence[Line], source: Source) -> list[ReadDocument]:
 
 
 def _level(lines: Sequence[Line], index: int) -> str:
-    """A key that sorts headings by depth: the number of #, or for underlined ones the usual order of signs."""
+    """A key that sorts headings by depth: the number of #, or the usual order of underlines."""
     text = lines[index][1].strip()
     if text.startswith("#"):
         return str(len(text) - len(text.lstrip("#")))
@@ -84,13 +112,17 @@ def _section(lines: Sequence[Line], path: Sequence[tuple[str, str]], source: Sou
     if not found:
         return []
     here = source.at(lines[0][0])
-    title = " › ".join(title for _, title in path) or source.path.rsplit("/", 1)[-1]
+    title = (
+        TITLE_SEPARATOR.join(title for _, title in path)
+        or source.distribution
+        or source.path.rsplit("/", 1)[-1]
+    )
     text = "\n".join(text for _, text in lines)
     return [ReadDocument(Document(here.uri, title, text, here), found)]
 
 
 def _html_lines(page: str) -> list[Line]:
-    """The page's visible prose as Markdown-like lines; iterative, for real pages nest deeper than Python recurses."""
+    """The page's prose as Markdown-like lines; iterative: real pages nest deeper than Python recurses."""
     root = JustHTML(page, track_node_locations=True, sanitize=False).root
     lines: list[Line] = []
     words: list[str] = []

@@ -1,15 +1,18 @@
 """How well a sentence answers a question: pure functions of terms and weights.
 
-`relevance` is the confidence the workflow gives a fact, so it means one thing everywhere. Let each of the question's own
-terms weigh its rarity in the corpus (BM25's idf). A term the sentence itself holds counts in full; one that only what
-stands above it holds (the document's name, its module and distribution, the heading) counts `ABOVE`. The share of the
-question's weight so covered is the coverage, 0 to 1. Terms that the question's best documents brought in
-(pseudo-relevance feedback) tell in the same way what share of the topic's vocabulary the sentence speaks, of which
-`FEW_TERMS` strong ones are as good as all. Relevance is
+`relevance` is the confidence the workflow gives a fact, so it means one thing everywhere. Let each of the
+question's own terms weigh its rarity in the corpus (BM25's idf). A term the sentence itself holds counts in
+full; one that only what stands above it holds (the document's name, its module and distribution, the heading)
+counts `ABOVE`. The share of the question's weight so covered is the coverage, 0 to 1. Terms that the
+question's best documents and sentences brought in (pseudo-relevance feedback) tell in the same way what share
+of the topic's vocabulary the sentence speaks, of which `FEW_TERMS` strong ones are as good as all.
+Relevance is
 
-    (1 - TOPIC) · coverage + TOPIC · topic
+    coverage · (1 - TOPIC + TOPIC · vocabulary)
 
-so 1 means: every term of the question and the topic's vocabulary as well; 0 means nothing in common.
+so 1 means: every term of the question, and the topic's vocabulary as well; 0 means no term of the question.
+What is ranked is `fit`, where vocabulary also counts without coverage: an answer need not repeat the question
+("dies", "failed").
 """
 
 import math
@@ -27,7 +30,7 @@ STRONGEST_ADDED = 0.5
 _MIN_FEEDBACK_TEXTS = 3  # a term of fewer of the best texts is theirs, not the topic's
 _MIN_TERM_LENGTH = 3
 _NEAR = 0.75  # share of common terms from which two sentences say the same
-_DEPTH_COST = 0.07  # for each level of packages below the second
+_DEPTH_COST = 0.1  # for each level of packages below the second
 _BEST_LENGTH = 30  # terms; a longer sentence covers more by chance
 
 
@@ -50,13 +53,15 @@ def idf(documents: int, frequency: int) -> float:
 
 
 def feedback(
-    own: Mapping[str, float], ranked: Sequence[Sequence[tuple[float, Sequence[str]]]], weight: Mapping[str, float]
+    own: Mapping[str, float],
+    ranked: Sequence[Sequence[tuple[float, Sequence[str]]]],
+    weight: Mapping[str, float],
 ) -> dict[str, float]:
     """Terms that set the best texts apart, weighted; at most FEEDBACK_TERMS.
 
-    `ranked`: for the best documents and for the best sentences, the score and terms of each; both have an equal say.
-    `weight`: the idf of each term that may be added. Robertson's offer weight in RM3's form: how probable the best
-    texts, by their scores, make the term, times how rare it is elsewhere.
+    `ranked`: for the best documents and for the best sentences, the score and terms of each; both have an
+    equal say. `weight`: the idf of each term that may be added. Robertson's offer weight in RM3's form: how
+    probable the best texts, by their scores, make the term, times how rare it is elsewhere.
     """
     offers: dict[str, float] = {}
     for texts in ranked:
@@ -94,7 +99,7 @@ def _is_word(term: str) -> bool:
 
 
 def coverage(own: Mapping[str, float], inside: frozenset[str], above: frozenset[str]) -> float:
-    """The weighted share, 0–1, of the question's terms that a sentence and what stands above it hold."""
+    """The weighted share, 0 to 1, of the question's terms that a sentence and what stands above it hold."""
     total = sum(own.values())
     held = sum(
         value * (1.0 if term in inside else ABOVE if term in above else 0.0) for term, value in own.items()
@@ -103,17 +108,18 @@ def coverage(own: Mapping[str, float], inside: frozenset[str], above: frozenset[
 
 
 def vocabulary(added: Mapping[str, float], inside: frozenset[str]) -> float:
-    """The share, 0–1, of the topic's vocabulary that a sentence speaks."""
+    """The share, 0 to 1, of the topic's vocabulary that a sentence speaks."""
     enough = sum(sorted(added.values(), reverse=True)[:FEW_TERMS])
     return min(1.0, sum(value for term, value in added.items() if term in inside) / enough) if enough else 0.0
 
 
-def relevance(topic: Topic, inside: frozenset[str], above: frozenset[str]) -> float:
-    """0–1; see the top of this file."""
+def fit_and_relevance(topic: Topic, inside: frozenset[str], above: frozenset[str]) -> tuple[float, float]:
+    """What ranks a sentence, and what it is worth, both 0 to 1; see the top of this file."""
     covered = coverage(topic.own, inside, above)
     if not topic.added:
-        return covered
-    return (1 - TOPIC) * covered + TOPIC * vocabulary(topic.added, inside)
+        return covered, covered
+    spoken = vocabulary(topic.added, inside)
+    return (1 - TOPIC) * covered + TOPIC * spoken, covered * (1 - TOPIC + TOPIC * spoken)
 
 
 def brevity(length: int) -> float:
@@ -122,7 +128,7 @@ def brevity(length: int) -> float:
 
 
 def nearness(module: str) -> float:
-    """A factor ≤ 1 for how near the top of its package a module stands: there stands what users meet first."""
+    """A factor ≤ 1 for how near the top of its package a module is: there is what users meet first."""
     depth = module.count(".")
     return 1 / (1 + _DEPTH_COST * max(0, depth - 1))
 

@@ -1,7 +1,7 @@
 """Files read by several processes.
 
-Plain child processes rather than `multiprocessing`: that imports the parent's `__main__` again, which within a Ray
-worker is Ray's own and within a user's script may start everything a second time.
+Plain child processes rather than `multiprocessing`: that imports the parent's `__main__` again, which within
+a Ray worker is Ray's own and within a user's script may start everything a second time.
 """
 
 import os
@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from queue import Empty, SimpleQueue
+from typing import BinaryIO, cast
 
 import msgspec
 
@@ -60,11 +62,13 @@ class _Reader:
 
     def read(self, tasks: list[ReadTask]) -> list[ReadResult]:
         self.child = self.child or self._start()
-        assert self.child.stdin is not None  # noqa: S101 - both are pipes, said above
-        assert self.child.stdout is not None  # noqa: S101
+        requests, answers = (
+            cast("BinaryIO", self.child.stdin),
+            cast("BinaryIO", self.child.stdout),
+        )  # pipes both
         try:
-            send(self.child.stdin, msgspec.msgpack.encode(tasks))
-            message = receive(self.child.stdout)
+            send(requests, msgspec.msgpack.encode(tasks))
+            message = receive(answers)
         except BrokenPipeError:
             message = None
         if message is not None:
@@ -77,16 +81,20 @@ class _Reader:
             return
         for pipe in (self.child.stdin, self.child.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):  # what it still held for a child that died
+                    pipe.close()
         self.child.terminate()
         self.child.wait()
         self.child = None
 
 
-def read_files(tasks: Sequence[ReadTask], progress: Progress, *, processes: int | None = None) -> list[ReadResult]:
+def read_files(
+    tasks: Sequence[ReadTask], progress: Progress, *, processes: int | None = None
+) -> list[ReadResult]:
     """One result a task, in order. `progress(files done, files)` is called from this thread.
 
-    `processes` None takes one a usable processor, at most 4, and none for a small corpus; 0 reads in this process.
+    `processes` None takes one a usable processor, at most 4, and none for a small corpus; 0 reads in this
+    process.
     """
     if processes is None:
         large = sum(task.size_bytes for task in tasks) > IN_PROCESS_BYTES
@@ -123,7 +131,9 @@ def _answers(batches: list[Batch], processes: int) -> Iterator[tuple[Batch, list
             idle.put(reader)
 
     with ThreadPoolExecutor(len(readers), "corpus-reader") as threads:
-        pending: set[Future[tuple[Batch, list[ReadResult]]]] = {threads.submit(run, batch) for batch in batches}
+        pending: set[Future[tuple[Batch, list[ReadResult]]]] = {
+            threads.submit(run, batch) for batch in batches
+        }
         try:
             while pending:
                 finished, pending = wait(pending, return_when=FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""What to read, and what came of reading it: the messages between the corpus and the processes that read files."""
+"""What to read, and what came of reading it: messages to and from the processes that read files."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,23 +13,19 @@ import tantivy
 
 from lightning_state.actors.errors import CorpusError
 from lightning_state.actors.workflows.corpus import ranking
-from lightning_state.actors.workflows.corpus.distributions import distribution_tasks, fingerprint, installed
-from lightning_state.actors.workflows.corpus.document import Passage, ReadDocument, Source
-from lightning_state.actors.workflows.corpus.folder import folder_tasks
+from lightning_state.actors.workflows.corpus.building import fill, folder_corpus, installed_corpus, silent
+from lightning_state.actors.workflows.corpus.document import TITLE_SEPARATOR, Passage, Source
 from lightning_state.actors.workflows.corpus.index import (
     Manifest,
     StoredDocument,
     StoredSentence,
-    cache_key,
     default_cache_dir,
     load,
     manifest_of,
     publish,
-    write,
 )
 from lightning_state.actors.workflows.corpus.ranking import Topic
-from lightning_state.actors.workflows.corpus.reader_pool import Progress, read_files
-from lightning_state.actors.workflows.corpus.reading import ReadTask
+from lightning_state.actors.workflows.corpus.reader_pool import Progress
 from lightning_state.actors.workflows.corpus.terms import is_question_term, query_terms, terms
 
 _Entry = TypeVar("_Entry", StoredDocument, StoredSentence)
@@ -69,7 +65,7 @@ class _Candidate:
 
 
 class Corpus:
-    """Documents to search. Reading is safe from several threads; answers are equal for equal corpus and question."""
+    """Documents to search, from any thread; equal corpus and question give equal answers."""
 
     def __init__(self, directory: Path, manifest: Manifest, *, built: bool, started: float) -> None:
         self._manifest = manifest
@@ -100,19 +96,22 @@ class Corpus:
     ) -> "Corpus":
         """The folder or file at `path`; None: what the installed distributions carry, or only the ones named.
 
-        Built on first use and cached until a file or version changes. `progress(files read, files)` is called while
-        reading, from this thread. Raises CorpusError when nothing can be read or the cache cannot be written.
+        Built on first use and cached until a file or version changes. `progress(files read, files)` is called
+        while reading, from this thread. Raises CorpusError when nothing can be read or the cache cannot be
+        written.
         """
         started = time.perf_counter()
-        tasks, key = _folder(path) if path is not None else _installed(distributions)
+        tasks, key = folder_corpus(path) if path is not None else installed_corpus(distributions)
         directory = (cache_dir or default_cache_dir()).expanduser().absolute() / "corpus" / key
         manifest = manifest_of(directory)
         built = manifest is None
         if manifest is None:
-            publish(directory, lambda place: _fill(place, tasks(), progress or _silent, processes))
+            publish(directory, lambda place: fill(place, tasks(), progress or silent, processes))
             manifest = manifest_of(directory)
         if manifest is None:
-            raise CorpusError(f"the corpus index {directory} was removed or damaged while it was opened: try again")
+            raise CorpusError(
+                f"the corpus index {directory} was removed or damaged while it was opened: try again"
+            )
         return cls(directory, manifest, built=built, started=started)
 
     def __len__(self) -> int:
@@ -139,19 +138,19 @@ class Corpus:
     def expand(self, query: str, passages: Sequence[Passage]) -> list[str]:
         """Follow-up questions for another search: the subject, with the subtopics that the passages lead to.
 
-        The subtopics are the terms of the passages' own documents that are frequent there and rare elsewhere, and that
-        the question does not hold; at most four questions, each different.
+        The subtopics are the names that the best passages are about (arguments, functions, classes, sections)
+        and that the question does not hold, those of more and better passages first; at most four.
         """
         own = query_terms(query)
         words = _spelt(query)
-        names: Counter[str] = Counter()
+        names: dict[str, float] = {}
         for passage in passages:
             lead = passage.sentence.split(":", 1)[0] if ": " in passage.sentence else ""
             subject = [lead] if lead.isidentifier() else []
-            subject.append(passage.title.split(" › ")[-1].rsplit(".", 1)[-1])
+            subject.append(passage.title.split(TITLE_SEPARATOR)[-1].rsplit(".", 1)[-1])
             for name in dict.fromkeys(subject):
                 if new := [term for term in terms(name) if term not in own]:
-                    names[name] += passage.relevance * min(1.0, len(new) / 2)  # type: ignore[assignment]
+                    names[name] = names.get(name, 0.0) + passage.score * min(1.0, len(new) / 2)
         best = sorted(names.items(), key=lambda pair: (-pair[1], pair[0]))
         subject_words = " ".join(words[term] for term in own if term in words)
         return [f"{subject_words} {name}" for name, _ in best[:_FOLLOW_UPS]]
@@ -163,8 +162,12 @@ class Corpus:
         own = {term: self._weight(term) for term in query_terms(query)}
         if not own:
             return Topic({}, {})
-        documents = [(score, terms(found.body)) for score, found in self._best_documents(own, _FEEDBACK_DOCUMENTS)]
-        best = _distinct(self._candidates(Topic(own, {}), self._scope(query)), _FEEDBACK_SENTENCES, frozenset())
+        documents = [
+            (score, terms(found.body)) for score, found in self._best_documents(own, _FEEDBACK_DOCUMENTS)
+        ]
+        best = _distinct(
+            self._candidates(Topic(own, {}), self._scope(query)), _FEEDBACK_SENTENCES, frozenset()
+        )
         sentences = [(passage.relevance**2, terms(passage.sentence)) for passage in best]
         words = {term for _, found in documents + sentences for term in found}
         weight = {term: self._weight(term) for term in words if not is_question_term(term)}
@@ -179,7 +182,7 @@ class Corpus:
     def _query(
         self, weights: Mapping[str, float], fields: Mapping[str, float], own: Mapping[str, float]
     ) -> tantivy.Query:
-        """Any of the terms, in the field where it counts most; an added term counts by its weight over the mean own one."""
+        """Any of the terms, each in the field where it counts most."""
         mean = sum(own.values()) / len(own)
         parts: list[tuple[tantivy.Occur, tantivy.Query]] = []
         for term, weight in weights.items():
@@ -194,7 +197,10 @@ class Corpus:
 
     def _hits(self, query: tantivy.Query, limit: int, kind: type[_Entry]) -> list[tuple[float, _Entry]]:
         found = self._searcher.search(query, limit, count=False).hits
-        return [(score, msgspec.msgpack.decode(self._searcher.doc(at)["stored"][0], type=kind)) for score, at in found]
+        return [
+            (score, msgspec.msgpack.decode(self._searcher.doc(at)["stored"][0], type=kind))
+            for score, at in found
+        ]
 
     def _scope(self, query: str) -> frozenset[str]:
         """The installed distributions that the question names."""
@@ -214,21 +220,29 @@ class Corpus:
             for query in (everywhere, inside)
             for _, entry in self._hits(query, _SENTENCES, StoredSentence)
         }
-        found = [self._candidate(entry, topic, scope, share.get(entry.number, 0.0)) for entry in entries.values()]
-        return sorted((item for item in found if item.score > 0), key=lambda item: (-item.score, item.entry.order))
+        found = [
+            self._candidate(entry, topic, scope, share.get(entry.number, 0.0)) for entry in entries.values()
+        ]
+        return sorted(
+            (item for item in found if item.score > 0), key=lambda item: (-item.score, item.entry.order)
+        )
 
-    def _candidate(self, entry: StoredSentence, topic: Topic, scope: frozenset[str], share: float) -> _Candidate:
+    def _candidate(
+        self, entry: StoredSentence, topic: Topic, scope: frozenset[str], share: float
+    ) -> _Candidate:
         words = terms(entry.text)
         inside = frozenset(words)
         above = frozenset(terms(f"{entry.distribution} {entry.module} {entry.title} {entry.heading}"))
-        relevance = ranking.relevance(topic, inside, above)
+        fit, relevance = ranking.fit_and_relevance(topic, inside, above)
         prior = ranking.brevity(len(words)) * ranking.nearness(entry.module)
-        score = relevance * prior * (1 + _DOCUMENT_SHARE * share)
-        return _Candidate(entry, inside, score * (_SCOPE_FACTOR if entry.distribution in scope else 1.0), relevance)
+        score = fit * prior * (1 + _DOCUMENT_SHARE * share)
+        return _Candidate(
+            entry, inside, score * (_SCOPE_FACTOR if entry.distribution in scope else 1.0), relevance
+        )
 
 
 def _distinct(candidates: Iterable[_Candidate], limit: int, excluded: frozenset[str]) -> list[Passage]:
-    """The best, without repetitions (one text often stands in several docstrings) and not all of one document."""
+    """The best without repetitions (docstrings often copy each other) and not all of one document."""
     taken: list[_Candidate] = []
     of_document: Counter[int] = Counter()
     passages: list[Passage] = []
@@ -265,47 +279,3 @@ def _passage(candidate: _Candidate) -> Passage:
 def _spelt(query: str) -> dict[str, str]:
     """Each term of the question as the question spells it."""
     return {term: word for word in reversed(re.findall(r"[\w.-]+", query)) for term in query_terms(word)}
-
-
-def _silent(_done: int, _total: int) -> None:
-    """No progress wanted."""
-
-
-def _installed(names: Collection[str] | None) -> tuple[Callable[[], list[ReadTask]], str]:
-    """How to list the files of the installed distributions, and their cache key; listing is only done to build."""
-    found = installed()
-    if names is not None:
-        missing = sorted(set(names) - set(found))
-        if missing:
-            raise CorpusError(f"not installed: {', '.join(missing)}; install them or leave them out of the corpus")
-        found = {name: found[name] for name in names}
-    if not found:
-        raise CorpusError("no distribution is installed for this Python: name a folder of documents instead")
-    return lambda: distribution_tasks(found), cache_key(fingerprint(found))
-
-
-def _folder(path: Path) -> tuple[Callable[[], list[ReadTask]], str]:
-    tasks, prints = folder_tasks(path)
-    return lambda: tasks, cache_key(prints)
-
-
-def _fill(place: Path, tasks: Sequence[ReadTask], progress: Progress, processes: int | None) -> Manifest:
-    """Read the files and write the index into `place`."""
-    results = read_files(tasks, progress, processes=processes)
-    documents: dict[str, ReadDocument] = {}
-    for result in results:
-        for read in result.documents:
-            documents.setdefault(read.document.id, read)
-    skipped = Counter(result.skipped for result in results if result.skipped)
-    if not any(read.sentences for read in documents.values()):
-        reasons = "; ".join(f"{count} × {reason}" for reason, count in skipped.most_common()) or "no prose in them"
-        raise CorpusError(f"no sentence could be read from {len(tasks)} files ({reasons}): name other documents")
-    count, sentences = write(documents.values(), place)
-    return Manifest(
-        count,
-        sentences,
-        len(tasks) - skipped.total(),
-        skipped.total(),
-        dict(skipped.most_common()),
-        tuple(sorted({task.source.distribution for task in tasks if task.source.distribution})),
-    )
