@@ -23,7 +23,7 @@ from lightning_state.actors.errors import CorpusError
 from lightning_state.actors.workflows.corpus.document import ReadDocument
 from lightning_state.actors.workflows.corpus.terms import ANALYZER_NAME, analyzer, indexed
 
-FORMAT = 5
+FORMAT = 6
 """Part of every cache key: raise it whenever reading, sentences, terms or fields change."""
 KEEP_S = 30 * 86400.0
 """An index that nobody opened for this long is removed when another is published."""

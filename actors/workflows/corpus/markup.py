@@ -21,15 +21,14 @@ _REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\|(\w[\w .@-]*\w)\|"), r"\1"),  # reST substitutions
     (re.compile(r"\s*\[#?[\w-]+\]_"), ""),  # reST footnotes
     (re.compile(r"\\([*_`|<>])"), r"\1"),
-    (re.compile(r"\s+"), " "),
 )
-_MARKED = re.compile(r"[`*<\[|\\_&]|\s\s|[^\S ]")
+_MARKED = re.compile(r"[`*<\[|\\&]")
 
 
 def plain(text: str) -> str:
     """The text without inline markup, its white space single spaces; the words themselves are unchanged."""
-    if not _MARKED.search(text):
-        return text.strip()
-    for pattern, replacement in _REPLACEMENTS:
-        text = pattern.sub(replacement, text)
-    return html.unescape(text).strip()
+    if _MARKED.search(text):
+        for pattern, replacement in _REPLACEMENTS:
+            text = pattern.sub(replacement, text)
+        text = html.unescape(text)
+    return " ".join(text.split())

@@ -127,7 +127,8 @@ class Corpus:
     def search(self, query: str, limit: int, exclude_ids: Collection[str] = ()) -> list[Passage]:
         """At most `limit` sentences, best first, each saying something the others do not.
 
-        `exclude_ids` leaves out documents by id and single sentences by `str(passage.source)`.
+        `exclude_ids` leaves out documents by id, and single sentences by `str(passage.source)` with all that
+        repeat them elsewhere.
         """
         topic = self._topic(query)
         if not topic.own or limit < 1:
@@ -142,7 +143,6 @@ class Corpus:
         and that the question does not hold, those of more and better passages first; at most four.
         """
         own = query_terms(query)
-        words = _spelt(query)
         names: dict[str, float] = {}
         for passage in passages:
             lead = passage.sentence.split(":", 1)[0] if ": " in passage.sentence else ""
@@ -152,8 +152,7 @@ class Corpus:
                 if new := [term for term in terms(name) if term not in own]:
                     names[name] = names.get(name, 0.0) + passage.score * min(1.0, len(new) / 2)
         best = sorted(names.items(), key=lambda pair: (-pair[1], pair[0]))
-        subject_words = " ".join(words[term] for term in own if term in words)
-        return [f"{subject_words} {name}" for name, _ in best[:_FOLLOW_UPS]]
+        return [f"{_matter(query)} {name}" for name, _ in best[:_FOLLOW_UPS]]
 
     def _weight(self, term: str) -> float:
         return ranking.idf(self._manifest.documents, self._searcher.doc_freq("body", term))
@@ -243,7 +242,8 @@ class Corpus:
 
 def _distinct(candidates: Iterable[_Candidate], limit: int, excluded: frozenset[str]) -> list[Passage]:
     """The best without repetitions (docstrings often copy each other) and not all of one document."""
-    taken: list[_Candidate] = []
+    candidates = list(candidates)
+    taken = [item.inside for item in candidates if _passage(item).source.uri in excluded]
     of_document: Counter[int] = Counter()
     passages: list[Passage] = []
     for candidate in candidates:
@@ -252,9 +252,9 @@ def _distinct(candidates: Iterable[_Candidate], limit: int, excluded: frozenset[
             continue
         if of_document[candidate.entry.number] >= _PER_DOCUMENT:
             continue
-        if any(ranking.near(candidate.inside, other.inside) for other in taken):
+        if any(ranking.near(candidate.inside, other) for other in taken):
             continue
-        taken.append(candidate)
+        taken.append(candidate.inside)
         of_document[candidate.entry.number] += 1
         passages.append(passage)
         if len(passages) == limit:
@@ -276,6 +276,8 @@ def _passage(candidate: _Candidate) -> Passage:
     )
 
 
-def _spelt(query: str) -> dict[str, str]:
-    """Each term of the question as the question spells it."""
-    return {term: word for word in reversed(re.findall(r"[\w.-]+", query)) for term in query_terms(word)}
+def _matter(query: str) -> str:
+    """The words of the question that carry its matter, as it spells them."""
+    own = set(query_terms(query))
+    words = (word.strip(".-") for word in re.findall(r"[\w.-]+", query))
+    return " ".join(dict.fromkeys(word for word in words if own.intersection(terms(word))))

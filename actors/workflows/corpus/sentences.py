@@ -34,16 +34,19 @@ Spill Split Start Stop Store Submit Take Test Transform Try Turn Unregister Upda
 Verify Wait Wrap Write Yield
 """
 _IMPERATIVE = re.compile(rf"^(?:{'|'.join(_IMPERATIVE_VERBS.split())})\b")
-_REFUSED = re.compile(
-    r"^(?:---|===|TODO|FIXME|XXX|HACK|NOTE\(|DEPRECATED|:orphan:|%|\$|@|>>>)"  # remarks and signs
-    r"|^(?:from \w+ import|import \w+|def |class \w+[(:])"  # code
-    r"|\w+\s?= ?[\w\[{(\"']\S*$|^\W*\w+\([^)]*\)\W*$"
-    r"|\b(?:copyright|licen[cs]ed under|all rights reserved|without warranty|apache license|mit license)\b"
-    r"|\b(?:redistribut\w+|public ?API \(|spdx|pip install|TODO)\b"
-    r"|^See (?:also|the|http)\b|^For (?:more|further) (?:information|details)"
-    r"|^(?:Please )?(?:refer to|see) \S+|^Example|^Usage",
+_REFUSED_START = re.compile(
+    r"(?:---|===|TODO|FIXME|XXX|HACK|NOTE\(|DEPRECATED|:orphan:|%|\$|@|>>>)"  # remarks and signs
+    r"|(?:from \w+ import|import \w+|def |class \w+[(:])"  # code
+    r"|\W*\w+\([^)]*\)\W*$"
+    r"|See (?:also|the|http)\b|For (?:more|further) (?:information|details)"
+    r"|(?:Please )?(?:refer to|see) \S+|Example|Usage",
     re.IGNORECASE,
 )
+_REFUSED = re.compile(
+    r"\b(?:copyright|licen[cs]ed under|all rights reserved|without warranty|apache license|mit license"
+    r"|redistribut\w+|public ?api \(|spdx|pip install|todo)\b"
+)
+_ASSIGNMENT = re.compile(r"\w\s?= ?[\w\[{(\"']\S*$")
 _DANGLING = re.compile(r"(?:[:,;(]|\b(?:and|or|the|a|of|to|e\.g\.|i\.e\.))$")
 
 
@@ -61,7 +64,9 @@ def is_fact(text: str, *, named: bool = False) -> bool:
     words = _WORD.findall(text)
     if not (MIN_ENTRY_WORDS if named else MIN_WORDS) <= len(words) <= MAX_WORDS or len(text) < MIN_CHARACTERS:
         return False
-    if text.endswith("?") or _DANGLING.search(text) or _REFUSED.search(text):
+    if text.endswith("?") or _DANGLING.search(text[-6:]) or _REFUSED_START.match(text):
+        return False
+    if _REFUSED.search(text.lower()) or ("=" in text and _ASSIGNMENT.search(text)):
         return False
     solid = len(text) - text.count(" ")
     if sum(map(len, words)) < MIN_LETTER_SHARE * solid:

@@ -16,8 +16,8 @@ how what which who whom whose when where why does do did done doing can could sh
 shall may might must have has had having i me my we our you your he she its them explain describe
 tell show give about between from into than then there here some any all also only very just so such
 use used using uses usage work works whether if when while before after even still yet been both
-each every other same such default none true false value happen happens mean means way ways get set
-please is are was were be been being via per e.g i.e etc
+each every other same such default none true false value happen happens way ways get please is are
+was were be been being via per e.g i.e etc
 """
 
 
