@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 
 from lightning_state.actors.workflows.corpus.blocks import Line, dedent
-from lightning_state.actors.workflows.corpus.document import Document, ReadDocument, Source
+from lightning_state.actors.workflows.corpus.document import Document, ReadDocument, Source, document_id
 from lightning_state.actors.workflows.corpus.sentences import sentences
 
 MIN_CHARACTERS = 40
@@ -87,7 +87,5 @@ def _document(name: str, text: ast.Constant, source: Source) -> ReadDocument | N
     if len(value) < MIN_CHARACTERS:
         return None
     here = source.at(text.lineno)
-    title = name or source.module
-    return ReadDocument(
-        Document(here.uri, title, value, here), sentences(dedent(_lines(text)), name.rsplit(".", 1)[-1])
-    )
+    found = sentences(dedent(_lines(text)), name.rsplit(".", 1)[-1])
+    return ReadDocument(Document(document_id(here), name or source.module, value, here), found)

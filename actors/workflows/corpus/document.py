@@ -3,6 +3,7 @@
 Immutable and serialisable by msgspec: the processes that read files hand these over.
 """
 
+import zlib
 from urllib.parse import quote
 
 import msgspec
@@ -48,10 +49,18 @@ class Source(msgspec.Struct, frozen=True, order=True):
         return self.uri
 
 
+def document_id(source: Source) -> str:
+    """The id of the document that begins here: unique in a corpus and equal in every build of it.
+
+    Not the bare URI, which is also that of the sentence on the document's first line.
+    """
+    return f"document:{source.uri}"
+
+
 class Document(msgspec.Struct, frozen=True):
     """One docstring, or one section of a README or a file."""
 
-    id: str  # the URI of its first line: unique in a corpus, equal in every build of the same corpus
+    id: str  # `document_id(source)`
     title: str  # the qualified name (`ActorClass.options`) or the headings down to the section
     text: str  # as it stands in the source, markup included
     source: Source
@@ -86,3 +95,8 @@ class Passage(msgspec.Struct, frozen=True):
     relevance: float  # 0 to 1
     document_id: str
     line: int
+
+    @property
+    def id(self) -> str:
+        """Unique in a corpus, where several sentences may stand on one line; equal in every build of it."""
+        return f"{self.source.uri}:{zlib.crc32(self.sentence.encode()):08x}"

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from justhtml import Element, JustHTML, Text
 
 from lightning_state.actors.workflows.corpus.blocks import Line, heading_of
-from lightning_state.actors.workflows.corpus.document import TITLE_SEPARATOR, Document, ReadDocument, Source
+from lightning_state.actors.workflows.corpus.document import (
+    TITLE_SEPARATOR,
+    Document,
+    ReadDocument,
+    Source,
+    document_id,
+)
 from lightning_state.actors.workflows.corpus.markup import plain
 from lightning_state.actors.workflows.corpus.sentences import sentences
 
@@ -118,7 +124,7 @@ def _section(lines: Sequence[Line], path: Sequence[tuple[str, str]], source: Sou
         or source.path.rsplit("/", 1)[-1]
     )
     text = "\n".join(text for _, text in lines)
-    return [ReadDocument(Document(here.uri, title, text, here), found)]
+    return [ReadDocument(Document(document_id(here), title, text, here), found)]
 
 
 def _html_lines(page: str) -> list[Line]:

@@ -4,7 +4,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ import tantivy
 from lightning_state.actors.errors import CorpusError
 from lightning_state.actors.workflows.corpus import ranking
 from lightning_state.actors.workflows.corpus.building import fill, folder_corpus, installed_corpus, silent
-from lightning_state.actors.workflows.corpus.document import TITLE_SEPARATOR, Passage, Source
+from lightning_state.actors.workflows.corpus.document import TITLE_SEPARATOR, Passage, Source, document_id
 from lightning_state.actors.workflows.corpus.index import (
     Manifest,
     StoredDocument,
@@ -36,9 +36,10 @@ _DOCUMENTS = 80  # best documents whose sentences all compete
 _SENTENCES = 600  # best sentences that compete wherever they stand
 _TITLE_BOOST = 1.6  # a name that matches says more than a mention
 _CONTEXT_BOOST = 0.5
-_DOCUMENT_SHARE = 0.35  # of a sentence's score that its document's rank gives
+_DOCUMENT_SHARE = 0.5  # by which the best document raises its sentences
+_EVIDENCE_SENTENCES = 3
 _SCOPE_FACTOR = 1.6  # for the distribution that the question names
-_PER_DOCUMENT = 4  # sentences of one document among the answers of one search
+_PER_DOCUMENT = 6  # sentences of one document among the answers, and at most half of them
 _FOLLOW_UPS = 4
 
 
@@ -127,8 +128,8 @@ class Corpus:
     def search(self, query: str, limit: int, exclude_ids: Collection[str] = ()) -> list[Passage]:
         """At most `limit` sentences, best first, each saying something the others do not.
 
-        `exclude_ids` leaves out documents by id, and single sentences by `str(passage.source)` with all that
-        repeat them elsewhere.
+        `exclude_ids` leaves out documents by `document_id`, sentences by `passage.id` and all sentences of a
+        line by `str(passage.source)`; with a sentence go those elsewhere that repeat it.
         """
         topic = self._topic(query)
         if not topic.own or limit < 1:
@@ -219,38 +220,55 @@ class Corpus:
             for query in (everywhere, inside)
             for _, entry in self._hits(query, _SENTENCES, StoredSentence)
         }
-        found = [
-            self._candidate(entry, topic, scope, share.get(entry.number, 0.0)) for entry in entries.values()
-        ]
-        return sorted(
-            (item for item in found if item.score > 0), key=lambda item: (-item.score, item.entry.order)
-        )
+        found = [self._candidate(entry, topic, scope) for entry in entries.values()]
+        evidence = _evidence(found)
+        scored: list[_Candidate] = []
+        for item in found:
+            if item.score > 0:
+                number = item.entry.number
+                rank = (share.get(number, 0.0) + evidence[number]) / 2
+                scored.append(replace(item, score=item.score * (1 + _DOCUMENT_SHARE * rank)))
+        return sorted(scored, key=lambda item: (-item.score, item.entry.order))
 
-    def _candidate(
-        self, entry: StoredSentence, topic: Topic, scope: frozenset[str], share: float
-    ) -> _Candidate:
+    def _candidate(self, entry: StoredSentence, topic: Topic, scope: frozenset[str]) -> _Candidate:
         words = terms(entry.text)
         inside = frozenset(words)
         above = frozenset(terms(f"{entry.distribution} {entry.module} {entry.title} {entry.heading}"))
         fit, relevance = ranking.fit_and_relevance(topic, inside, above)
-        prior = ranking.brevity(len(words)) * ranking.nearness(entry.module)
-        score = fit * prior * (1 + _DOCUMENT_SHARE * share)
+        score = fit * ranking.brevity(len(words)) * ranking.nearness(entry.module)
         return _Candidate(
             entry, inside, score * (_SCOPE_FACTOR if entry.distribution in scope else 1.0), relevance
         )
 
 
+def _evidence(candidates: Iterable[_Candidate]) -> dict[int, float]:
+    """For each document how strong its best sentences are together, 0 to 1.
+
+    BM25 punishes a long document (all options of an actor in one docstring) for what else it holds; this does
+    not.
+    """
+    scores: dict[int, list[float]] = {}
+    for item in candidates:
+        scores.setdefault(item.entry.number, []).append(item.score)
+    sums = {
+        number: sum(sorted(found, reverse=True)[:_EVIDENCE_SENTENCES]) for number, found in scores.items()
+    }
+    best = max(sums.values(), default=0.0) or 1.0
+    return {number: value / best for number, value in sums.items()}
+
+
 def _distinct(candidates: Iterable[_Candidate], limit: int, excluded: frozenset[str]) -> list[Passage]:
     """The best without repetitions (docstrings often copy each other) and not all of one document."""
     candidates = list(candidates)
-    taken = [item.inside for item in candidates if _passage(item).source.uri in excluded]
+    taken = [item.inside for item in candidates if excluded and _is_excluded(_passage(item), excluded)]
     of_document: Counter[int] = Counter()
+    most = min(_PER_DOCUMENT, max(2, limit // 2))
     passages: list[Passage] = []
     for candidate in candidates:
         passage = _passage(candidate)
-        if passage.document_id in excluded or passage.source.uri in excluded:
+        if passage.document_id in excluded or _is_excluded(passage, excluded):
             continue
-        if of_document[candidate.entry.number] >= _PER_DOCUMENT:
+        if of_document[candidate.entry.number] >= most:
             continue
         if any(ranking.near(candidate.inside, other) for other in taken):
             continue
@@ -262,6 +280,10 @@ def _distinct(candidates: Iterable[_Candidate], limit: int, excluded: frozenset[
     return passages
 
 
+def _is_excluded(passage: Passage, excluded: frozenset[str]) -> bool:
+    return passage.id in excluded or passage.source.uri in excluded
+
+
 def _passage(candidate: _Candidate) -> Passage:
     entry = candidate.entry
     document = Source(entry.distribution, entry.version, entry.module, entry.path, entry.document_line)
@@ -271,7 +293,7 @@ def _passage(candidate: _Candidate) -> Passage:
         document.at(entry.line),
         round(candidate.score, 6),
         round(candidate.relevance, 6),
-        document.uri,
+        document_id(document),
         entry.line,
     )
 

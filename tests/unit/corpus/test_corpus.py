@@ -80,11 +80,17 @@ def test_answers_are_equal_for_equal_corpus_and_question(folder: Path, tmp_path:
 def test_excluded_documents_and_sentences_do_not_come_back(folder: Path, cache_dir: Path) -> None:
     corpus = Corpus.open(folder, cache_dir)
     first = corpus.search("lock lease", 1)[0]
-    rest = corpus.search("lock lease", 9, {str(first.source)})
-    assert first.sentence not in {passage.sentence for passage in rest}
-    assert all(
-        p.document_id != first.document_id for p in corpus.search("lock lease", 9, {first.document_id})
-    )
+    assert first.sentence == "A lock is held under a lease."
+
+    def rest(excluded: str) -> set[str]:
+        return {passage.sentence for passage in corpus.search("lock lease", 9, {excluded})}
+
+    beside = "The lease is renewed while the holder is alive."
+    assert first.sentence not in rest(first.id)
+    assert beside in rest(first.id)
+    assert not {first.sentence, beside} & rest(str(first.source))
+    assert not {first.sentence, beside} & rest(first.document_id)
+    assert any("runs out" in sentence for sentence in rest(first.document_id))
 
 
 def test_follow_up_questions_differ_from_the_question(folder: Path, cache_dir: Path) -> None:
@@ -170,7 +176,7 @@ def test_installed_documentation_answers_with_its_module_and_line(cache_dir: Pat
 def test_rays_own_documentation_says_how_a_failed_actor_is_restarted(cache_dir: Path) -> None:
     corpus = Corpus.open(None, cache_dir, distributions=["ray"])
     found = corpus.search("How does Ray restart a failed actor?", 12)
-    assert sum("max_restarts" in passage.sentence for passage in found) >= 3
+    assert sum("max_restarts" in passage.sentence for passage in found) >= 2
     assert any("dies unexpectedly" in passage.sentence for passage in found)
     assert any("max_task_retries" in passage.sentence for passage in found)
     assert not corpus.describe().skipped_reasons

@@ -47,7 +47,7 @@ def test_public_docstrings_and_described_fields_become_documents_with_their_line
         "Cache.get": 13,
         "expire": 20,
     }
-    assert found["Cache"].document.id == "pypi://demo@1.2/demo.cache#L5"
+    assert found["Cache"].document.id == "document:pypi://demo@1.2/demo.cache#L5"
     assert [sentence.line for sentence in found["Cache"].sentences] == [5, 7]
 
 
@@ -58,7 +58,7 @@ def test_markdown_is_cut_at_its_headings() -> None:
         ("Top", 3),
         ("Top > Inner", 7),
     ]
-    assert found[1].document.id == "file:///d/x.md#L6"
+    assert found[1].document.id == "document:file:///d/x.md#L6"
 
 
 def test_a_long_description_begins_after_the_header_fields() -> None:
