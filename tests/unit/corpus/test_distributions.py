@@ -28,9 +28,7 @@ FILES = {
 def distribution(tmp_path: Path) -> importlib.metadata.Distribution:
     info = tmp_path / "demo-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n\nThe demo is described here.\n"
-    )
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n\nThe demo is described here.\n")
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

@@ -74,9 +74,7 @@ def test_html_gives_visible_prose_with_its_lines_and_survives_deep_nesting() -> 
         "<h1>Locks</h1>\n"
         "<p>A lock is <b>released</b> when\nits lease runs out.</p>\n"
         "<ul><li>A token\n fences off the old owner.\n"
-        "<li>Tokens are never used twice.</ul><pre>the code is left out here</pre>"
-        + "<div>" * 5000
-        + "</body>"
+        "<li>Tokens are never used twice.</ul><pre>the code is left out here</pre>" + "<div>" * 5000 + "</body>"
     )
     [found] = html_documents(page.encode(), Source("", "", "", "/d/x.html", 1))
     assert found.document.title == "Locks"

@@ -74,9 +74,7 @@ def test_a_numpy_docstring_gives_its_parameters_by_name() -> None:
     polyval : Evaluates polynomials at the points that are given.
     """
     assert "deg: Degree of the fitting polynomial." in _texts(text)
-    assert "rcond: Relative condition number of the fit, which is ignored when it is too small." in _texts(
-        text
-    )
+    assert "rcond: Relative condition number of the fit, which is ignored when it is too small." in _texts(text)
 
 
 def test_a_rest_docstring_gives_its_fields_by_name() -> None:
@@ -138,14 +136,8 @@ def test_what_nobody_would_call_a_fact_is_refused() -> None:
 
 
 def test_roles_become_the_names_they_point_to() -> None:
-    assert (
-        plain("See :class:`~a.b.Name`, :ref:`the text <target>` and ``code``.")
-        == "See Name, the text and code."
-    )
-    assert (
-        plain("max_task_retries and __init__ keep *their* names")
-        == "max_task_retries and __init__ keep their names"
-    )
+    assert plain("See :class:`~a.b.Name`, :ref:`the text <target>` and ``code``.") == "See Name, the text and code."
+    assert plain("max_task_retries and __init__ keep *their* names") == "max_task_retries and __init__ keep their names"
 
 
 @given(st.text(alphabet=st.sampled_from("ab. :*`-=#>|\n\t()[]<>_~\"'!?0") | st.characters(), max_size=400))
