@@ -73,8 +73,7 @@ def dedent(lines: Sequence[Line]) -> list[Line]:
     widths = [len(text) - len(text.lstrip()) for _, text in lines[1:] if text.strip()]
     margin = min(widths, default=0)
     return [
-        (number, text.expandtabs(4)[margin:] if index else text.strip())
-        for index, (number, text) in enumerate(lines)
+        (number, text.expandtabs(4)[margin:] if index else text.strip()) for index, (number, text) in enumerate(lines)
     ]
 
 
@@ -209,9 +208,7 @@ class _Reader:
             after = self.structure(index)
             if after is None:
                 after = self.left_out(index)
-                if after is not None and not (
-                    self.open and self.open.lines and self.open.lines[0][0] == number
-                ):
+                if after is not None and not (self.open and self.open.lines and self.open.lines[0][0] == number):
                     self.close()
             if after is not None:
                 index = after

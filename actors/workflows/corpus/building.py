@@ -23,9 +23,7 @@ def installed_corpus(names: Collection[str] | None) -> tuple[Callable[[], list[R
     if names is not None:
         missing = sorted(set(names) - set(found))
         if missing:
-            raise CorpusError(
-                f"not installed: {', '.join(missing)}; install them or leave them out of the corpus"
-            )
+            raise CorpusError(f"not installed: {', '.join(missing)}; install them or leave them out of the corpus")
         found = {name: found[name] for name in names}
     if not found:
         raise CorpusError("no distribution is installed for this Python: name a folder of documents instead")
@@ -47,13 +45,8 @@ def fill(place: Path, tasks: Sequence[ReadTask], progress: Progress, processes: 
             documents.setdefault(read.document.id, read)
     skipped = Counter(result.skipped for result in results if result.skipped)
     if not any(read.sentences for read in documents.values()):
-        reasons = (
-            "; ".join(f"{count} files {reason}" for reason, count in skipped.most_common())
-            or "no prose in them"
-        )
-        raise CorpusError(
-            f"no sentence could be read from {len(tasks)} files ({reasons}): name other documents"
-        )
+        reasons = "; ".join(f"{count} files {reason}" for reason, count in skipped.most_common()) or "no prose in them"
+        raise CorpusError(f"no sentence could be read from {len(tasks)} files ({reasons}): name other documents")
     count, sentences = write(documents.values(), place)
     return Manifest(
         count,

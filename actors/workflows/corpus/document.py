@@ -29,9 +29,7 @@ class Source(msgspec.Struct, frozen=True, order=True):
     def uri(self) -> str:
         """The stable form; equal for two readings of the same installed version on any machine."""
         if self.distribution:
-            return (
-                f"pypi://{quote(self.distribution)}@{quote(self.version)}/{quote(self.module)}#L{self.line}"
-            )
+            return f"pypi://{quote(self.distribution)}@{quote(self.version)}/{quote(self.module)}#L{self.line}"
         return f"file://{quote(self.path)}#L{self.line}"
 
     @property

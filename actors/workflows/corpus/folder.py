@@ -56,9 +56,7 @@ def folder_tasks(path: Path) -> tuple[list[ReadTask], list[str]]:
         tasks.append(ReadTask(kind, Source("", "", "", str(file), 1), status.st_size))
         prints.append(f"{file} {status.st_size} {status.st_mtime_ns}")
     if not tasks:
-        raise CorpusError(
-            f"the corpus {path} holds no {_kinds()} file: put documents there or name another folder"
-        )
+        raise CorpusError(f"the corpus {path} holds no {_kinds()} file: put documents there or name another folder")
     return tasks, prints
 
 

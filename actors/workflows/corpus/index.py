@@ -159,9 +159,7 @@ def publish(target: Path, fill: Callable[[Path], Manifest]) -> None:
         try:
             manifest = fill(building)
             files = {path.name: _checksum(path) for path in sorted(building.iterdir())}
-            (building / _MANIFEST).write_bytes(
-                msgspec.json.encode(msgspec.structs.replace(manifest, files=files))
-            )
+            (building / _MANIFEST).write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, files=files)))
             if manifest_of(target) is None:
                 _discard(target)
                 with suppress(FileExistsError, NotADirectoryError):

@@ -118,11 +118,7 @@ def _section(lines: Sequence[Line], path: Sequence[tuple[str, str]], source: Sou
     if not found:
         return []
     here = source.at(lines[0][0])
-    title = (
-        TITLE_SEPARATOR.join(title for _, title in path)
-        or source.distribution
-        or source.path.rsplit("/", 1)[-1]
-    )
+    title = TITLE_SEPARATOR.join(title for _, title in path) or source.distribution or source.path.rsplit("/", 1)[-1]
     text = "\n".join(text for _, text in lines)
     return [ReadDocument(Document(document_id(here), title, text, here), found)]
 

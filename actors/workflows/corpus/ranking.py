@@ -101,9 +101,7 @@ def _is_word(term: str) -> bool:
 def coverage(own: Mapping[str, float], inside: frozenset[str], above: frozenset[str]) -> float:
     """The weighted share, 0 to 1, of the question's terms that a sentence and what stands above it hold."""
     total = sum(own.values())
-    held = sum(
-        value * (1.0 if term in inside else ABOVE if term in above else 0.0) for term, value in own.items()
-    )
+    held = sum(value * (1.0 if term in inside else ABOVE if term in above else 0.0) for term, value in own.items())
     return held / total if total else 0.0
 
 

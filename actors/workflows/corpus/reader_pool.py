@@ -88,9 +88,7 @@ class _Reader:
         self.child = None
 
 
-def read_files(
-    tasks: Sequence[ReadTask], progress: Progress, *, processes: int | None = None
-) -> list[ReadResult]:
+def read_files(tasks: Sequence[ReadTask], progress: Progress, *, processes: int | None = None) -> list[ReadResult]:
     """One result a task, in order. `progress(files done, files)` is called from this thread.
 
     `processes` None takes one a usable processor, at most 4, and none for a small corpus; 0 reads in this
@@ -131,9 +129,7 @@ def _answers(batches: list[Batch], processes: int) -> Iterator[tuple[Batch, list
             idle.put(reader)
 
     with ThreadPoolExecutor(len(readers), "corpus-reader") as threads:
-        pending: set[Future[tuple[Batch, list[ReadResult]]]] = {
-            threads.submit(run, batch) for batch in batches
-        }
+        pending: set[Future[tuple[Batch, list[ReadResult]]]] = {threads.submit(run, batch) for batch in batches}
         try:
             while pending:
                 finished, pending = wait(pending, return_when=FIRST_COMPLETED)

@@ -35,9 +35,7 @@ def main() -> None:
     """Serve until standard input is closed, which it also is when the parent dies."""
     gc.disable()  # syntax trees hold no cycles, and looking for some takes a quarter of the time
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(
-        sys.stderr.fileno(), sys.stdout.fileno()
-    )  # whatever a library prints must not mix with the results
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not mix with the results
     decoder = msgspec.msgpack.Decoder(list[ReadTask])
     while (message := receive(sys.stdin.buffer)) is not None:
         send(output, msgspec.msgpack.encode(read_all(decoder.decode(message))))

@@ -110,9 +110,7 @@ class Corpus:
             publish(directory, lambda place: fill(place, tasks(), progress or silent, processes))
             manifest = manifest_of(directory)
         if manifest is None:
-            raise CorpusError(
-                f"the corpus index {directory} was removed or damaged while it was opened: try again"
-            )
+            raise CorpusError(f"the corpus index {directory} was removed or damaged while it was opened: try again")
         return cls(directory, manifest, built=built, started=started)
 
     def __len__(self) -> int:
@@ -135,7 +133,8 @@ class Corpus:
         if not topic.own or limit < 1:
             return []
         candidates = self._candidates(topic, self._scope(query))
-        return _distinct(candidates, limit, frozenset(exclude_ids))
+        most = min(_PER_DOCUMENT, max(2, limit // 2))
+        return _distinct(candidates, limit, frozenset(exclude_ids), most=most)
 
     def expand(self, query: str, passages: Sequence[Passage]) -> list[str]:
         """Follow-up questions for another search: the subject, with the subtopics that the passages lead to.
@@ -162,13 +161,9 @@ class Corpus:
         own = {term: self._weight(term) for term in query_terms(query)}
         if not own:
             return Topic({}, {})
-        documents = [
-            (score, terms(found.body)) for score, found in self._best_documents(own, _FEEDBACK_DOCUMENTS)
-        ]
-        best = _distinct(
-            self._candidates(Topic(own, {}), self._scope(query)), _FEEDBACK_SENTENCES, frozenset()
-        )
-        sentences = [(passage.relevance**2, terms(passage.sentence)) for passage in best]
+        documents = [(score, terms(found.body)) for score, found in self._best_documents(own, _FEEDBACK_DOCUMENTS)]
+        best = _distinct(self._candidates(Topic(own, {}), self._scope(query)), _FEEDBACK_SENTENCES, frozenset(), most=2)
+        sentences = [(passage.score**2, terms(passage.sentence)) for passage in best]
         words = {term for _, found in documents + sentences for term in found}
         weight = {term: self._weight(term) for term in words if not is_question_term(term)}
         return Topic(own, ranking.feedback(own, (documents, sentences), weight))
@@ -197,10 +192,7 @@ class Corpus:
 
     def _hits(self, query: tantivy.Query, limit: int, kind: type[_Entry]) -> list[tuple[float, _Entry]]:
         found = self._searcher.search(query, limit, count=False).hits
-        return [
-            (score, msgspec.msgpack.decode(self._searcher.doc(at)["stored"][0], type=kind))
-            for score, at in found
-        ]
+        return [(score, msgspec.msgpack.decode(self._searcher.doc(at)["stored"][0], type=kind)) for score, at in found]
 
     def _scope(self, query: str) -> frozenset[str]:
         """The installed distributions that the question names."""
@@ -236,9 +228,7 @@ class Corpus:
         above = frozenset(terms(f"{entry.distribution} {entry.module} {entry.title} {entry.heading}"))
         fit, relevance = ranking.fit_and_relevance(topic, inside, above)
         score = fit * ranking.brevity(len(words)) * ranking.nearness(entry.module)
-        return _Candidate(
-            entry, inside, score * (_SCOPE_FACTOR if entry.distribution in scope else 1.0), relevance
-        )
+        return _Candidate(entry, inside, score * (_SCOPE_FACTOR if entry.distribution in scope else 1.0), relevance)
 
 
 def _evidence(candidates: Iterable[_Candidate]) -> dict[int, float]:
@@ -250,19 +240,16 @@ def _evidence(candidates: Iterable[_Candidate]) -> dict[int, float]:
     scores: dict[int, list[float]] = {}
     for item in candidates:
         scores.setdefault(item.entry.number, []).append(item.score)
-    sums = {
-        number: sum(sorted(found, reverse=True)[:_EVIDENCE_SENTENCES]) for number, found in scores.items()
-    }
+    sums = {number: sum(sorted(found, reverse=True)[:_EVIDENCE_SENTENCES]) for number, found in scores.items()}
     best = max(sums.values(), default=0.0) or 1.0
     return {number: value / best for number, value in sums.items()}
 
 
-def _distinct(candidates: Iterable[_Candidate], limit: int, excluded: frozenset[str]) -> list[Passage]:
-    """The best without repetitions (docstrings often copy each other) and not all of one document."""
+def _distinct(candidates: Iterable[_Candidate], limit: int, excluded: frozenset[str], *, most: int) -> list[Passage]:
+    """The best without repetitions (docstrings often copy each other) and at most `most` of one document."""
     candidates = list(candidates)
     taken = [item.inside for item in candidates if excluded and _is_excluded(_passage(item), excluded)]
     of_document: Counter[int] = Counter()
-    most = min(_PER_DOCUMENT, max(2, limit // 2))
     passages: list[Passage] = []
     for candidate in candidates:
         passage = _passage(candidate)

@@ -71,9 +71,7 @@ def is_fact(text: str, *, named: bool = False) -> bool:
     solid = len(text) - text.count(" ")
     if sum(map(len, words)) < MIN_LETTER_SHARE * solid:
         return False
-    return (
-        named or _has_verb(text) or (len(words) >= FULL_WORDS and text[-1] in ".!" and not text[0].islower())
-    )
+    return named or _has_verb(text) or (len(words) >= FULL_WORDS and text[-1] in ".!" and not text[0].islower())
 
 
 def _has_verb(text: str) -> bool:

@@ -179,3 +179,11 @@ def test_rays_own_documentation_says_how_a_failed_actor_is_restarted(cache_dir: 
     assert any("dies unexpectedly" in passage.sentence for passage in found)
     assert any("max_task_retries" in passage.sentence for passage in found)
     assert not corpus.describe().skipped_reasons
+
+
+def test_threads_may_search_at_once(folder: Path, cache_dir: Path) -> None:
+    corpus = Corpus.open(folder, cache_dir)
+    questions = ["lock lease", "snapshot of the store", "when does a cached entry expire"] * 20
+    alone = [corpus.search(question, 5) for question in questions]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(corpus.search, questions, [5] * len(questions))) == alone
