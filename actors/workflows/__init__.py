@@ -1,0 +1,1 @@
+"""Workflows: applications of the client that keep their state in the service."""
