@@ -52,8 +52,8 @@ class DataDirectory:
     def create(cls, path: Path, service: str, shards: int) -> Self:
         """Make a new service's directory: all files, then the description that makes them count.
 
-        A creation that was cut off is started again; of two at once one is refused. Raises DataDirectoryError when a service exists here, when
-        files of one lie here without description, or when the directory cannot be written.
+        A creation that was cut off is started again; of two at once one is refused. Raises DataDirectoryError when a
+        service exists here, when files of one lie here without description, or when the directory cannot be written.
         """
         path = path.absolute()
         try:

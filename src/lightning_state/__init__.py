@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lightning_state import actors
+from lightning_state.actors.wire.ray_environment import prepare
+
+prepare()
 
 if TYPE_CHECKING:
     from lightning_state.actors import *  # noqa: F403  # the same public names, listed once in actors.__all__

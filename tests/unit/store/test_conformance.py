@@ -130,9 +130,7 @@ def test_a_key_created_again_is_listed_again_with_its_new_indexes(open_store: Op
 def test_a_request_id_finds_what_it_did(open_store: OpenStore, projected: int) -> None:
     rows = [row("a", 1, request_id="r1", body=b"1"), row("a", 2, request_id="r2", body=b"2"), row("b", 1, revision=3)]
     store = filled(open_store, rows, projected)
-    assert store.applied(SLOT, "alice", "r1") == Applied(
-        "a", 1, 1, Op.SET, b"1", 3, b"digest", 1_700_000_000_000_001
-    )
+    assert store.applied(SLOT, "alice", "r1") == Applied("a", 1, 1, Op.SET, b"1", 3, b"digest", 1_700_000_000_000_001)
     assert store.applied(SLOT, "bob", "r1") is None
     assert store.applied(OTHER_SLOT, "alice", "r1") is None
 
@@ -228,9 +226,7 @@ def test_projecting_goes_as_far_as_asked(open_store: OpenStore) -> None:
 
 
 def test_the_number_of_keys_counts_live_ones(open_store: OpenStore) -> None:
-    store = filled(
-        open_store, [row("a", 1), row("b", 1, revision=2), row("a", 2, revision=3, op=Op.DELETE)], 10_000
-    )
+    store = filled(open_store, [row("a", 1), row("b", 1, revision=2), row("a", 2, revision=3, op=Op.DELETE)], 10_000)
     assert store.status().keys == 1
     store.commit([row("a", 3, revision=4), row("c", 1, revision=5)])
     store.project(10)
