@@ -41,8 +41,8 @@ def join_or_start_ray(address: str | None, service: str) -> RayRuntime:
 
 
 def _start_ray() -> RayRuntime:
-    # Ray's ports let whoever reaches them run code: a cluster started here asks for a token, kept in the user's home.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # Ray's ports let whoever reaches them run code. Unless RAY_AUTH_MODE says otherwise, Ray makes a local cluster ask
+    # for a token, which it keeps in the user's home.
     ray.init(
         address="local",
         namespace=NAMESPACE,

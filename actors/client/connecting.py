@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from typing import Any, cast
 
 import ray
+from ray import _raylet
 
 from lightning_state.actors.errors import ServiceNotFoundError, ShardUnavailableError, UnauthenticatedError
 from lightning_state.actors.wire.actor_calls import ActorCalls
@@ -43,7 +45,7 @@ def join_ray(address: str | None = None, *, service: str = "default") -> None:
     access = read_access(service)
     if access is not None and address in (None, access.address):
         address = access.address
-        os.environ["RAY_AUTH_MODE"] = access.auth_mode
+        _use_auth_mode(access.auth_mode)
     where = address or os.environ.get("RAY_ADDRESS") or "auto"
     _check_reachable(where)
     try:
@@ -53,6 +55,13 @@ def join_ray(address: str | None = None, *, service: str = "default") -> None:
         raise ServiceNotFoundError(
             f"cannot join Ray at {where!r} ({reason}): start a service with `lightning-state up`, or pass its address"
         ) from error
+
+
+def _use_auth_mode(mode: str) -> None:
+    """Ray reads RAY_AUTH_MODE when it is imported; this is how its own init() changes it afterwards."""
+    if os.environ.get("RAY_AUTH_MODE") != mode:
+        os.environ["RAY_AUTH_MODE"] = mode
+        cast("Any", _raylet).Config.initialize("")  # private, and the only way
 
 
 def _check_reachable(where: str) -> None:

@@ -21,6 +21,8 @@ class RayAccess(msgspec.Struct, frozen=True):
     pid: int
     """The process that started it; when it is gone, so is the service."""
     data_dir: str
+    is_command: bool = False
+    """That process does nothing else (`lightning-state up`): stopping the service is ending it."""
 
 
 def access_file(service: str) -> Path:

@@ -11,11 +11,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from lightning_state.actors.wire import ray_environment
-
-ray_environment.prepare()  # before anything imports Ray
-
-from lightning_state.actors.errors import LightningStateError  # noqa: E402  # see the line above
+from lightning_state.actors.errors import LightningStateError
 
 FAILED = 1
 WRONG_ARGUMENTS = 2
@@ -28,7 +24,16 @@ app = App(
 )
 
 # By import path: a command's module, and with it Ray, is imported only when that command is asked for.
-app.command("lightning_state.cluster.cli.research:research", name="research")
+for _name, _function, _help in (
+    ("up", "service_commands:up", "Start a service and keep it running until Ctrl-C."),
+    ("down", "service_commands:down", "Stop a running service; its data stays."),
+    ("status", "service_commands:status", "Show a running service: shards, epochs, keys, validators, memory."),
+    ("get", "state_commands:get", "Print one state as JSON."),
+    ("set", "state_commands:set_", "Write one state from JSON and print what was stored."),
+    ("list", "state_commands:list_", "List states in key order."),
+    ("research", "research:research", "Answer a question from documents, with the source of every fact."),
+):
+    app.command(f"lightning_state.cluster.cli.{_function}", name=_name, help=_help)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

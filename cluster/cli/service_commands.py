@@ -1,0 +1,169 @@
+"""`up`, `down` and `status`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from lightning_state.actors.client.connecting import join_ray
+from lightning_state.actors.errors import ShardUnavailableError
+from lightning_state.actors.store.sqlite.ownership import start_time_ticks
+from lightning_state.actors.wire.ray_access import read_access, write_access
+from lightning_state.cluster.report import ServiceReport, report
+from lightning_state.cluster.service import start, stop_service
+
+_STOPPED_WITHIN_S = 30.0
+_POLL_S = 0.05
+
+
+def up(
+    *,
+    data_dir: Path | None = None,
+    service: str | None = None,
+    shards: int | None = None,
+    address: str | None = None,
+) -> int:
+    """Start a service and keep it running until Ctrl-C.
+
+    Parameters
+    ----------
+    data_dir
+        Where its files are; made if it is new. Default: .lightning-state here.
+    service
+        Its name, for several services on one Ray.
+    shards
+        Shard actors of a new service; an existing one keeps its number.
+    address
+        The Ray to run on; default: a local one, which ends with this command.
+    """
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    _on_end_signals(stop)  # from the first moment on: half a Ray, interrupted, leaves processes behind
+    began_s = time.monotonic()
+    sys.stderr.write("starting …\n")
+    with start(data_dir=data_dir, service=service, shards=shards, address=address) as running:
+        _on_end_signals(stop)  # Ray has put its own in place meanwhile
+        _say_command(running.name)
+        sys.stdout.write(
+            f"lightning-state {running.name!r} is ready after {time.monotonic() - began_s:.1f} s: "
+            f"{running.settings.shards} shards, data in {running.settings.data_dir}, Ray at {running.runtime.address}\n"
+            "Ctrl-C stops it; `lightning-state status` shows it.\n"
+        )
+        sys.stdout.flush()
+        stopping.wait()
+        sys.stderr.write("stopping …\n")
+    sys.stderr.write("stopped\n")
+    return 0
+
+
+def down(*, service: str = "default", address: str | None = None) -> int:
+    """Stop a running service. Every acknowledged write stays in its data directory.
+
+    Parameters
+    ----------
+    service
+        Its name.
+    address
+        The Ray it runs on; default: where this user started it.
+    """
+    access = read_access(service)
+    if access is not None and access.is_command and address in (None, access.address):
+        os.kill(access.pid, signal.SIGTERM)
+        _wait_until_ended(service, access.pid)
+    else:
+        join_ray(address, service=service)
+        report(service)  # says so when there is no such service
+        stop_service(service)
+    sys.stdout.write(f"{service} is stopped\n")
+    return 0
+
+
+def status(*, service: str = "default", address: str | None = None, json: bool = False) -> int:
+    """Show a running service: shards, epochs, keys, validators, memory.
+
+    Parameters
+    ----------
+    service
+        Its name.
+    address
+        The Ray it runs on; default: where this user started it.
+    json
+        Print JSON instead of tables.
+    """
+    join_ray(address, service=service)
+    found = report(service)
+    if json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+    else:
+        _show(found)
+    return 0 if found.healthy else 1
+
+
+def _on_end_signals(stop: Callable[[int, FrameType | None], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def _say_command(service: str) -> None:
+    access = read_access(service)
+    if access is not None:
+        write_access(msgspec.structs.replace(access, is_command=True))
+
+
+def _wait_until_ended(service: str, pid: int) -> None:
+    deadline_s = time.monotonic() + _STOPPED_WITHIN_S
+    while start_time_ticks(pid) is not None:
+        if time.monotonic() > deadline_s:
+            raise ShardUnavailableError(f"process {pid}, which runs {service!r}, did not stop: end it yourself")
+        time.sleep(_POLL_S)
+
+
+def _show(found: ServiceReport) -> None:
+    console = Console()
+    console.print(
+        f"[bold]{found.service}[/bold] on Ray {found.address} · map {found.map_version} · data in {found.data_dir}"
+    )
+    shards = Table("shard", "state", "epoch", "pid", "keys", "hot", "pending", "commits", "memory", "disk", box=None)
+    for shard in found.shards:
+        shards.add_row(
+            str(shard.number),
+            shard.state,
+            str(shard.epoch),
+            str(shard.pid),
+            str(shard.store.keys) if shard.store else "",
+            str(shard.hot_keys),
+            str(shard.pending),
+            str(shard.commits),
+            _size(shard.memory_bytes),
+            _size(shard.store.size_bytes) if shard.store else "",
+        )
+    console.print(shards)
+    for shard in found.shards:
+        if shard.failure:
+            console.print(f"[red]shard {shard.number}: {shard.failure}[/red]")
+    console.print(
+        f"validators: {len(found.validators)} of {found.validators_desired} wanted, "
+        f"utilisation {found.validator_utilisation:.0%}"
+    )
+    console.print("categories: " + ", ".join(found.categories))
+
+
+def _size(size_bytes: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size_bytes < 1024:  # noqa: PLR2004  # the unit's own factor
+            return f"{size_bytes:.0f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} GiB"

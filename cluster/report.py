@@ -1,0 +1,76 @@
+"""What a running service looks like now: the figures behind `status`."""
+
+from __future__ import annotations
+
+import msgspec
+import ray
+from ray.exceptions import RayError
+
+from lightning_state.actors.core.verl.messages import Members, PoolView
+from lightning_state.actors.errors import LightningStateError, ServiceNotFoundError
+from lightning_state.actors.shard_actor.runtime import ShardStatus
+from lightning_state.actors.wire.actor_calls import ActorCalls
+from lightning_state.actors.wire.names import pool_name
+from lightning_state.actors.wire.verl_codec import decode_from_pool, encode
+from lightning_state.cluster.service import is_running, service_map, shard_status
+
+_POOL_ANSWERS_WITHIN_S = 3.0
+
+
+class ServiceReport(msgspec.Struct, frozen=True, rename="camel"):
+    """Figures of a service. A shard that does not answer is there with the state "unreachable"."""
+
+    service: str
+    service_id: str
+    address: str
+    data_dir: str
+    map_version: int
+    categories: list[str]
+    shards: list[ShardStatus]
+    validators: list[str]
+    validators_desired: int
+    validator_utilisation: float
+
+    @property
+    def healthy(self) -> bool:
+        """Every shard serves and a validator is there."""
+        return bool(self.validators) and all(shard.state == "serving" for shard in self.shards)
+
+
+def report(service: str) -> ServiceReport:
+    """The figures of a service on the Ray this process is connected to.
+
+    Raises ServiceNotFoundError when there is none of this name.
+    """
+    if not is_running(service):
+        raise ServiceNotFoundError(f"no service {service!r} runs on this Ray: start one with `lightning-state up`")
+    current = service_map(service)
+    pool = _pool(service)
+    return ServiceReport(
+        service=current.service,
+        service_id=current.service_id,
+        address=ray.get_runtime_context().gcs_address,
+        data_dir=str(current.settings["data_dir"]),
+        map_version=current.version,
+        categories=sorted(current.categories),
+        shards=[_shard(service, info.number, info.epoch, info.pid) for info in current.shards],
+        validators=pool.members if pool else [],
+        validators_desired=pool.desired if pool else 0,
+        validator_utilisation=pool.utilisation if pool else 0.0,
+    )
+
+
+def _shard(service: str, number: int, epoch: int, pid: int) -> ShardStatus:
+    return shard_status(service, number) or ShardStatus(
+        number, "unreachable", "its process does not answer", epoch, pid, 0, 0, 0, 0, 0, 0, 0, None
+    )
+
+
+def _pool(service: str) -> PoolView | None:
+    calls = ActorCalls()
+    try:
+        sent = calls.submit(pool_name(service), encode(Members()))
+        answer = decode_from_pool(ray.get(sent, timeout=_POOL_ANSWERS_WITHIN_S))
+    except (LightningStateError, RayError):
+        return None
+    return answer if isinstance(answer, PoolView) else None
