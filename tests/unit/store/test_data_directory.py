@@ -102,6 +102,6 @@ def test_a_creation_that_was_cut_off_is_started_again(tmp_path: Path) -> None:
 def test_files_whose_description_is_lost_are_not_removed(tmp_path: Path) -> None:
     DataDirectory.create(tmp_path, "default", 1)
     (tmp_path / "service.json").unlink()
-    with pytest.raises(DataDirectoryError, match="without service.json"):
+    with pytest.raises(DataDirectoryError, match=r"without service\.json"):
         DataDirectory.create(tmp_path, "default", 1)
     assert (tmp_path / "shard-0.db").exists()

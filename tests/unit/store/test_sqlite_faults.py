@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -54,7 +55,7 @@ class Faults:
                 kind, apsw.SQLITE_IOERR_TRUNCATE
             )
             error = apsw.IOError(f"{kind} {name}: made to fail")
-            error.extendedresult = code
+            error.__dict__["extendedresult"] = code
             raise error
 
     def cut_power(self) -> None:
@@ -73,8 +74,9 @@ class Faults:
             with target.open("r+b") as file:
                 for offset, before in reversed(self.unsynced.get(source.name, [])):
                     if generator.random() < 0.7:
-                        file.seek(offset)
-                        file.write(before)
+                        torn = generator.choice([0, 0, len(before) // 1024 * 512])
+                        file.seek(offset + torn)
+                        file.write(before[torn:])
 
 
 class FaultyFile(apsw.VFSFile):
@@ -83,7 +85,7 @@ class FaultyFile(apsw.VFSFile):
         self.faults = faults
         self.name = Path(name.filename() if isinstance(name, apsw.URIFilename) else name or "").name
 
-    def xWrite(self, data: bytes, offset: int) -> None:
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802  # SQLite's name
         self.faults.step("write", self.name)
         size = self.xFileSize()
         before = self.xRead(min(len(data), size - offset), offset) if offset < size else b""
@@ -91,11 +93,11 @@ class FaultyFile(apsw.VFSFile):
         self.faults.unsynced.setdefault(self.name, []).append((offset, before))
         super().xWrite(data, offset)
 
-    def xSync(self, flags: int) -> None:  # noqa: ARG002  # the signature is SQLite's
+    def xSync(self, flags: int) -> None:  # noqa: ARG002, N802  # name and signature are SQLite's
         self.faults.step("sync", self.name)
         self.faults.unsynced[self.name] = []  # the disk itself need not be synced: only this process looks
 
-    def xTruncate(self, newsize: int) -> None:
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802  # SQLite's name
         self.faults.step("truncate", self.name)
         super().xTruncate(newsize)
 
@@ -105,7 +107,9 @@ class FaultyVfs(apsw.VFS):
         super().__init__(VFS, base=PLAIN)
         self.faults = Faults()
 
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> FaultyFile:
+    def xOpen(  # noqa: N802  # SQLite's name
+        self, name: str | apsw.URIFilename | None, flags: list[int]
+    ) -> FaultyFile:
         return FaultyFile(self.faults, name, flags)
 
 
@@ -139,10 +143,8 @@ class Life:
 
     def close(self, store: SqliteStore) -> None:
         self.store = None
-        try:
+        with suppress(StoreError):
             store.close()
-        except StoreError:
-            pass
 
     def opened(self) -> SqliteStore | None:
         if self.store is None:

@@ -58,7 +58,7 @@ def test_a_reader_never_sees_a_version_go_back_or_a_key_vanish_while_the_writer_
         seen = dict.fromkeys(keys, 1)
         while not done.is_set():
             floor = committed
-            loaded = {key: entry for key, entry in zip(keys, store.load([(SLOT, key) for key in keys]), strict=True)}
+            loaded = dict(zip(keys, store.load([(SLOT, key) for key in keys]), strict=True))
             listed = {entry.key: entry for entry in store.scan(1, prefix="", after="", limit=99, index=("all", "yes"))}
             for key in keys:
                 entry, other = loaded[key], listed.get(key)
