@@ -199,6 +199,8 @@ class Courier:
         else:
             self._dispatch.came_up(validator)
             self._flush()
+            # Its frames wait for a user's validator: ask again, but not every tick.
+            await asyncio.sleep(_SUSPECT_S)
         finally:
             del self._probes[validator]
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import pytest
+from tests.verl_cases import SLOW, Order, change
 
 from lightning_state.actors.category import AGENTS
-from lightning_state.actors.core.verl.messages import VerdictRequest, content_hash
-from lightning_state.actors.errors import ValidationUnavailableError
+from lightning_state.actors.core.verl.messages import PoolView, Verdict, VerdictRequest, content_hash
+from lightning_state.actors.errors import DeadlineExceededError, OverloadedError, ValidationUnavailableError
 from lightning_state.actors.models import AgentState
 from lightning_state.actors.settings import Settings, VerlSettings
 from lightning_state.actors.verl_actor import start_pool, stop_pool
+from lightning_state.actors.verl_actor.validators import list_validators
 from lightning_state.actors.wire.validator_link import ValidatorLink
-from lightning_state.actors.wire.validator_transport import RayTransport
+from lightning_state.actors.wire.validator_transport import RayTransport, ping
 
 T = TypeVar("T")
+SLOW_PATH = "tests.verl_cases:SLOW"
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -73,3 +78,130 @@ async def test_without_a_pool_the_answer_is_unavailable_after_the_stated_time(se
         await link.verdict(request(rule_set, "a-1"), deadline_s=30)
     assert 0.5 <= time.monotonic() - began_s < 5
     await link.close()
+
+
+def order(rule_set: str, number: int) -> VerdictRequest:
+    return change(SLOW, Order(order_id=f"o-{number}", amount=1), rule_set=rule_set)
+
+
+async def pids(transport: RayTransport) -> dict[str, int]:
+    return {name: (await ping(transport, name, 2)).pid for name in (await transport.members()).members}
+
+
+def is_back(now: dict[str, int], gone: int) -> bool:
+    return gone not in now.values() and len(now) == 2
+
+
+async def has(transport: RayTransport, validators: int) -> PoolView:
+    return await until(f"{validators} validators", transport.members, lambda view: len(view.members) == validators)
+
+
+async def test_a_category_of_the_users_needs_no_restart_and_its_wait_delays_nobody(service_name: str) -> None:
+    async with running_pool(service_name) as (link, _):
+        agents = link.register(AGENTS, AGENTS.import_path)
+        await link.verdict(request(agents, "a-1"), deadline_s=30)
+        slow = link.register(SLOW, SLOW_PATH)
+        waiting = asyncio.gather(*(link.verdict(order(slow, n), deadline_s=30) for n in range(20)))
+        await asyncio.gather(*(link.verdict(request(agents, f"b-{n}"), deadline_s=30) for n in range(500)))
+        assert not waiting.done()
+        assert all(verdict.is_accepted for verdict in await waiting)
+
+
+async def test_a_full_user_lane_is_overloaded_at_once(service_name: str) -> None:
+    async with running_pool(service_name) as (link, transport):
+        await has(transport, 1)
+        slow = link.register(SLOW, SLOW_PATH)
+        asked = [asyncio.ensure_future(link.verdict(order(slow, n), deadline_s=0.5)) for n in range(1_500)]
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        kinds = {type(result) for result in results}
+        assert kinds <= {Verdict, OverloadedError, DeadlineExceededError}
+        assert OverloadedError in kinds
+
+
+async def test_the_pool_grows_under_load_and_shrinks_again(service_name: str) -> None:
+    async with running_pool(service_name, max_validators=3, cooldown_s=1.0) as (link, transport):
+        slow = link.register(SLOW, SLOW_PATH)
+        stop = asyncio.Event()
+
+        async def load(lane: int) -> int:
+            done = 0
+            while not stop.is_set():
+                assert (await link.verdict(order(slow, lane * 10_000 + done), deadline_s=30)).is_accepted
+                done += 1
+            return done
+
+        working = [asyncio.ensure_future(load(lane)) for lane in range(12)]
+        grown = await has(transport, 3)
+        stop.set()
+        assert min(await asyncio.gather(*working)) > 0
+        shrunk = await has(transport, 1)
+        assert [d.action for d in grown.decisions if d.action.startswith("scale")] == ["scale_up", "scale_up"]
+        assert {"scale_up", "scale_down"} <= {d.action for d in shrunk.decisions}
+        assert all("utilisation" in d.reason for d in shrunk.decisions if d.action.startswith("scale"))
+
+
+async def test_killing_a_validator_under_load_loses_nothing(service_name: str) -> None:
+    async with running_pool(service_name, min_validators=2) as (link, transport):
+        await has(transport, 2)
+        agents = link.register(AGENTS, AGENTS.import_path)
+        before = await pids(transport)
+        stop = asyncio.Event()
+
+        async def load(lane: int) -> int:
+            done = 0
+            while not stop.is_set():
+                assert (await link.verdict(request(agents, f"a-{lane}-{done}"), deadline_s=10)).is_accepted
+                done += 1
+            return done
+
+        working = [asyncio.ensure_future(load(lane)) for lane in range(50)]
+        for pid in before.values():  # one after the other, each as soon as the last is back
+            os.kill(pid, signal.SIGKILL)
+            await until(
+                "the killed validator",
+                lambda: pids(transport),
+                lambda now, gone=pid: gone not in now.values() and len(now) == 2,
+            )
+        stop.set()
+        assert min(await asyncio.gather(*working)) > 0
+
+
+async def test_a_silent_validator_is_replaced_and_its_calls_answered(service_name: str) -> None:
+    async with running_pool(service_name, min_validators=2) as (link, transport):
+        await has(transport, 2)
+        agents = link.register(AGENTS, AGENTS.import_path)
+        await link.verdict(request(agents, "warm"), deadline_s=10)
+        name, pid = min((await pids(transport)).items())
+        os.kill(pid, signal.SIGSTOP)
+        asked = (link.verdict(request(agents, f"a-{n}"), deadline_s=20) for n in range(200))
+        assert all(verdict.is_accepted for verdict in await asyncio.gather(*asked))
+        await until("a new process", lambda: ping(transport, name, 2), lambda load: load.pid != pid)
+        view = await transport.members()
+        assert any(d.action == "replace" and d.subject == name and "silent" in d.reason for d in view.decisions)
+
+
+async def test_a_killed_supervisor_comes_back_and_adopts_the_validators(service_name: str) -> None:
+    async with running_pool(service_name, min_validators=2) as (link, transport):
+        view = await has(transport, 2)
+        agents = link.register(AGENTS, AGENTS.import_path)
+        await link.verdict(request(agents, "before"), deadline_s=10)
+        before = await pids(transport)
+        os.kill(view.pid, signal.SIGKILL)
+        assert (await link.verdict(request(agents, "meanwhile"), deadline_s=10)).is_accepted
+        back = await until(
+            "the supervisor", transport.members, lambda now: now.pid != view.pid and len(now.members) == 2
+        )
+        assert await pids(transport) == before
+        assert {d.subject for d in back.decisions if d.action == "adopt"} == set(before)
+
+
+async def test_a_stopped_pool_is_unavailable_and_leaves_no_actor(service_name: str) -> None:
+    async with running_pool(service_name, unavailable_after_s=0.5) as (link, transport):
+        await has(transport, 1)
+        agents = link.register(AGENTS, AGENTS.import_path)
+        assert (await link.verdict(request(agents, "a-1"), deadline_s=30)).is_accepted
+        await asyncio.to_thread(stop_pool, service_name)
+        with pytest.raises(ValidationUnavailableError):
+            await link.verdict(request(agents, "a-2"), deadline_s=30)
+        assert (await link.verdict(request(agents, "a-1"), deadline_s=30)).is_accepted  # known already
+        assert list_validators(service_name) == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, fsum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ScalingPolicy:
             )
         if running > settings.max_validators:
             return self._change(settings.max_validators, f"{running} running, at most {settings.max_validators}", now_s)
-        load = sum(self._samples) / len(self._samples)
+        load = round(fsum(self._samples) / len(self._samples), 9)
         shown = f"utilisation {load:.0%}"
         if len(self._samples) < WINDOW:
             return ScalingDecision(running, f"{shown}, too few samples yet", is_change=False)

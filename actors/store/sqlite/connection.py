@@ -17,7 +17,7 @@ from lightning_state.actors.store.sqlite.statements import migrations
 from lightning_state.actors.store.sqlite.translation import translated
 
 CHECKED_VFS = "cksmvfs"
-"""The VFS that adds and verifies page checksums; a VFS for tests stands on it."""
+"""The VFS that adds and verifies page checksums. A file made under another VFS has none, and stays with that one."""
 
 _APPLICATION_ID = 0x4C535431
 """Written into the file's header, "LST1": says that the file is ours before anything is read from it."""

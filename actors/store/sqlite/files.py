@@ -20,7 +20,7 @@ def shard_path(directory: Path, shard: int, suffix: str = ".db") -> Path:
     return directory / f"shard-{shard}{suffix}"
 
 
-def create_shard_file(directory: Path, service_id: str, shard: int) -> None:
+def create_shard_file(directory: Path, service_id: str, shard: int, *, vfs: str = CHECKED_VFS) -> None:
     """Make an empty, durable file for a shard, with its mark.
 
     Raises DataDirectoryError when any file of this shard is there already: nothing is ever overwritten.
@@ -29,7 +29,7 @@ def create_shard_file(directory: Path, service_id: str, shard: int) -> None:
         if shard_path(directory, shard, suffix).exists():
             raise DataDirectoryError(f"{shard_path(directory, shard, suffix)} exists already and is not overwritten")
     path = shard_path(directory, shard)
-    connection = create_file(path, SHARD, CHECKED_VFS)
+    connection = create_file(path, SHARD, vfs)
     with translated(f"create {path.name}"):
         try:
             connection.execute(queries("journal")["file_create"], (service_id, shard))

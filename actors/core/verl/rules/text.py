@@ -13,8 +13,8 @@ from lightning_state.actors.core.verl.messages import Issue, Severity
 TEXT_WEIGHT = 0.1
 """How much a text with control characters lowers the confidence."""
 
-# How JSON spells C0 controls, and DEL and C1 as UTF-8. A hit is a suspicion: the walk below decides.
-_SUSPECT = re.compile(rb"\\u00[01]|\\[bf]|\x7f|\xc2[\x80-\x9f]", re.IGNORECASE)
+# How JSON spells C0 controls (line breaks too: an id must not hold them), and DEL and C1 as UTF-8. The walk decides.
+_SUSPECT = re.compile(rb"\\u00[01]|\\[bfnrt]|\x7f|\xc2[\x80-\x9f]", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # newline, carriage return and tab are text
 _ID_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ID_NAME = re.compile(r"id|ids|\w+(Id|Ids)")
