@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import msgspec
+
 from lightning_state.actors.category import Category
 from lightning_state.actors.core.messages import Absent, Reply, Value
+from lightning_state.actors.core.verl.messages import Verdict
 from lightning_state.actors.errors import (
     LightningStateError,
     ProtocolError,
     StateNotFoundError,
+    ValidationFailedError,
     VersionConflictError,
 )
 from lightning_state.actors.models import State
@@ -39,7 +43,12 @@ def stored(category: Category[S], sent: S, body: bytes, reply: Reply) -> S:
 
 
 def completed(category: Category[Any], error: LightningStateError) -> LightningStateError:
-    """The error as callers get it: a conflict carries the stored state as `current`, decoded, or None."""
+    """The error as callers get it.
+
+    A conflict carries the stored state as `current`, decoded, or None; a refusal of VERL its `Verdict` as `verdict`.
+    """
+    if isinstance(error, ValidationFailedError):
+        return ValidationFailedError(str(error), verdict=msgspec.convert(error.details.get("verdict"), Verdict))
     if not isinstance(error, VersionConflictError):
         return error
     details = dict(error.details)

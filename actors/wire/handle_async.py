@@ -93,12 +93,17 @@ class AsyncHandleTransport:
             raise ServiceNotFoundError(
                 f"no service {self.service!r} runs on this Ray cluster: start one with `lightning-state up`"
             ) from error
+        return decode_directory_reply(await self.ask(name, encode(request), deadline_s))
+
+    async def ask(self, actor: str, data: bytes, deadline_s: float) -> bytes:
+        """An actor's answer to one message of its own protocol. Raises ShardUnavailableError when there is none."""
         try:
+            await self._look_up(actor)
             async with asyncio.timeout(max(0.0, min(FRAME_TIMEOUT_S, deadline_s - time.monotonic()))):
-                return decode_directory_reply(await self._calls.submit(name, encode(request)))
+                return await self._calls.submit(actor, data)
         except Exception as error:  # every failure of the call is translated, at this one boundary
-            self._calls.forget(name)
-            raise translate(error, name) from error
+            self._calls.forget(actor)
+            raise translate(error, actor) from error
 
     async def close(self) -> None:
         """Give up what is under way: those who wait for it are told that it was lost."""

@@ -102,12 +102,16 @@ class HandleTransport:
             raise ServiceNotFoundError(
                 f"no service {self.service!r} runs on this Ray cluster: start one with `lightning-state up`"
             ) from error
+        return decode_directory_reply(self.ask(name, encode(request), deadline_s))
+
+    def ask(self, actor: str, data: bytes, deadline_s: float) -> bytes:
+        """An actor's answer to one message of its own protocol. Raises ShardUnavailableError when there is none."""
         try:
-            sent = self._calls.submit(name, encode(request))
-            return decode_directory_reply(self._calls.result(sent, min(deadline_s, time.monotonic() + FRAME_TIMEOUT_S)))
+            sent = self._calls.submit(actor, data)
+            return self._calls.result(sent, min(deadline_s, time.monotonic() + FRAME_TIMEOUT_S))
         except Exception as error:  # every failure of the call is translated, at this one boundary
-            self._calls.forget(name)
-            raise translate(error, name) from error
+            self._calls.forget(actor)
+            raise translate(error, actor) from error
 
     def close(self) -> None:
         """Nothing to give up: each thread carries its own frames to their end."""

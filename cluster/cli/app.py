@@ -31,6 +31,7 @@ for _name, _function, _help in (
     ("get", "state_commands:get", "Print one state as JSON."),
     ("set", "state_commands:set_", "Write one state from JSON and print what was stored."),
     ("list", "state_commands:list_", "List states in key order."),
+    ("verify", "state_commands:verify", "Ask VERL about a state without writing it."),
     ("research", "research:research", "Answer a question from documents, with the source of every fact."),
 ):
     app.command(f"lightning_state.cluster.cli.{_function}", name=_name, help=_help)

@@ -1,4 +1,4 @@
-"""`get`, `set` and `list`."""
+"""`get`, `set`, `list` and `verify`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lightning_state.actors.category import Category, load_category
 from lightning_state.actors.client import StateClient
 from lightning_state.actors.client.connecting import join_ray
 from lightning_state.actors.core.messages import ANY
+from lightning_state.actors.core.verl.messages import as_json
 from lightning_state.actors.errors import InvalidStateError, UnknownCategoryError
 from lightning_state.actors.models import State
 from lightning_state.cluster.service import service_map
@@ -109,6 +110,44 @@ def list_(
         if page.cursor is not None:
             sys.stdout.write(f"more: --cursor {page.cursor}\n")
     return 0
+
+
+def verify(
+    category: str,
+    key: str,
+    state: str,
+    *,
+    json: bool = False,
+    service: str = "default",
+    address: str | None = None,
+) -> int:
+    """Ask VERL what it would say of a state if it were written now; nothing is written. Exit status 1: refused.
+
+    Parameters
+    ----------
+    category
+        agents, research, verifications, or one of your own.
+    key
+        The state's id; it may be left out of the JSON.
+    state
+        The JSON, @FILE to read it from a file, or - for standard input.
+    json
+        Print JSON instead of text.
+    """
+    found = _category(category, service, address)
+    wanted = _parse(found, key, _read(state))
+    with StateClient.connect(service) as client:
+        client.category(found)
+        verdict = client.verl.verify(category, key, wanted)
+    if json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(as_json(verdict))).decode() + "\n")
+    else:
+        said = "would be accepted" if verdict.is_accepted else "would be refused"
+        needed = f"confidence {verdict.confidence:.2f}, {verdict.threshold:.2f} needed"
+        sys.stdout.write(f"{category} {key} {said}: {needed}\n")
+        for issue in verdict.issues:
+            sys.stdout.write(f"  {issue.severity}: {issue.path or 'state'}: {issue.message} [{issue.code}]\n")
+    return 0 if verdict.is_accepted else 1
 
 
 def _category(name: str, service: str, address: str | None) -> Category[Any]:

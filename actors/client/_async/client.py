@@ -6,7 +6,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from lightning_state.actors.category import AGENTS, RESEARCH, VERIFICATIONS, Category, category_of
+from lightning_state.actors.category import AGENTS, BUILT_IN, RESEARCH, VERIFICATIONS, Category, category_of
 from lightning_state.actors.client._async.built_in import (
     AsyncAgentCollection,
     AsyncResearchCollection,
@@ -14,6 +14,7 @@ from lightning_state.actors.client._async.built_in import (
 )
 from lightning_state.actors.client._async.calls import AsyncCalls
 from lightning_state.actors.client._async.collection import AsyncCollection
+from lightning_state.actors.client._async.verl import AsyncVerl
 from lightning_state.actors.client.connecting import join
 from lightning_state.actors.client.decoding import unexpected
 from lightning_state.actors.core.checks import check_key
@@ -45,6 +46,8 @@ class AsyncStateClient:
         self.agents = AsyncAgentCollection(self._calls, AGENTS)
         self.research = AsyncResearchCollection(self._calls, RESEARCH)
         self.verifications = AsyncVerificationCollection(self._calls, VERIFICATIONS)
+        self._categories: dict[str, Category[Any]] = {category.name: category for category in BUILT_IN}
+        self.verl = AsyncVerl(self._calls, self._categories)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._calls!r}>"
@@ -77,7 +80,9 @@ class AsyncStateClient:
         It is registered at the service by its import path on first use. Raises UnknownCategoryError when there is no
         Category for the model in its module.
         """
-        return AsyncCollection(self._calls, of if isinstance(of, Category) else category_of(of))
+        category = of if isinstance(of, Category) else category_of(of)
+        self._categories[category.name] = category
+        return AsyncCollection(self._calls, category)
 
     async def resolve(self, request_id: str, category: str, key: str, *, timeout_s: float | None = None) -> Resolution:
         """Was the write of this request id, on this key, applied? If not, it never will be.

@@ -8,10 +8,11 @@ import threading
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from lightning_state.actors.category import AGENTS, RESEARCH, VERIFICATIONS, Category, category_of
+from lightning_state.actors.category import AGENTS, BUILT_IN, RESEARCH, VERIFICATIONS, Category, category_of
 from lightning_state.actors.client._sync.built_in import AgentCollection, ResearchCollection, VerificationCollection
 from lightning_state.actors.client._sync.calls import Calls
 from lightning_state.actors.client._sync.collection import Collection
+from lightning_state.actors.client._sync.verl import Verl
 from lightning_state.actors.client.connecting import join
 from lightning_state.actors.client.decoding import unexpected
 from lightning_state.actors.core.checks import check_key
@@ -43,6 +44,8 @@ class StateClient:
         self.agents = AgentCollection(self._calls, AGENTS)
         self.research = ResearchCollection(self._calls, RESEARCH)
         self.verifications = VerificationCollection(self._calls, VERIFICATIONS)
+        self._categories: dict[str, Category[Any]] = {category.name: category for category in BUILT_IN}
+        self.verl = Verl(self._calls, self._categories)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._calls!r}>"
@@ -75,7 +78,9 @@ class StateClient:
         It is registered at the service by its import path on first use. Raises UnknownCategoryError when there is no
         Category for the model in its module.
         """
-        return Collection(self._calls, of if isinstance(of, Category) else category_of(of))
+        category = of if isinstance(of, Category) else category_of(of)
+        self._categories[category.name] = category
+        return Collection(self._calls, category)
 
     def resolve(self, request_id: str, category: str, key: str, *, timeout_s: float | None = None) -> Resolution:
         """Was the write of this request id, on this key, applied? If not, it never will be.
