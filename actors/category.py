@@ -97,7 +97,10 @@ class Category(Generic[S]):
         Raises InvalidStateError for text that is not valid Unicode.
         """
         try:
-            return self.model.__pydantic_serializer__.to_json(state, by_alias=True, exclude=set(SERVICE_FIELDS))
+            # What a `model_copy` of a user's put into the state is judged when the body is read, by a typed error.
+            return self.model.__pydantic_serializer__.to_json(
+                state, by_alias=True, exclude=set(SERVICE_FIELDS), warnings=False
+            )
         except PydanticSerializationError as error:
             raise InvalidStateError(f"{self.model.__name__} cannot be written as JSON: {error}") from error
 
