@@ -159,10 +159,10 @@ class Category(Generic[S]):
 
         Raises UnknownCategoryError when it is not at the top level of an importable module.
         """
-        module_name = self.model.__module__
-        for candidate in (module_name, *sorted(sys.modules)):
+        # The model's module and this one first: whoever merely imported the name may be unknown to other processes.
+        for candidate in (self.model.__module__, __name__, *sorted(sys.modules)):
             module = sys.modules.get(candidate)
-            if candidate == "__main__" or module is None:
+            if candidate in {"__main__", "__mp_main__"} or module is None:
                 continue
             for name, value in list(vars(module).items()):
                 if value is self:
