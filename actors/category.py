@@ -97,7 +97,10 @@ class Category(Generic[S]):
         Raises InvalidStateError for text that is not valid Unicode.
         """
         try:
-            return self.model.__pydantic_serializer__.to_json(state, by_alias=True, exclude=set(SERVICE_FIELDS))
+            # What a `model_copy` of a user's put into the state is judged when the body is read, by a typed error.
+            return self.model.__pydantic_serializer__.to_json(
+                state, by_alias=True, exclude=set(SERVICE_FIELDS), warnings=False
+            )
         except PydanticSerializationError as error:
             raise InvalidStateError(f"{self.model.__name__} cannot be written as JSON: {error}") from error
 
@@ -159,10 +162,10 @@ class Category(Generic[S]):
 
         Raises UnknownCategoryError when it is not at the top level of an importable module.
         """
-        module_name = self.model.__module__
-        for candidate in (module_name, *sorted(sys.modules)):
+        # The model's module and this one first: whoever merely imported the name may be unknown to other processes.
+        for candidate in (self.model.__module__, __name__, *sorted(sys.modules)):
             module = sys.modules.get(candidate)
-            if candidate == "__main__" or module is None:
+            if candidate in {"__main__", "__mp_main__"} or module is None:
                 continue
             for name, value in list(vars(module).items()):
                 if value is self:

@@ -8,8 +8,9 @@ from lightning_state.actors.errors import InvalidKeyError, InvalidStateError, St
 from lightning_state.actors.limits import Limits
 
 _KEY = re.compile(r"(?![/.])(?!.*(//|\.\.))[A-Za-z0-9._:@/+-]+")
-_OPEN, _CLOSE = b"[{", b"]}"
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_OPEN = b"[{"
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def check_key(key: str, limits: Limits) -> str:
@@ -52,11 +53,10 @@ def depth_of(body: bytes) -> int:
     if body.count(b"[") + body.count(b"{") < 2:  # noqa: PLR2004  # the usual flat state needs no scan
         return 1
     depth = deepest = 0
-    for token in _STRUCTURE.finditer(body):
-        first = token.group()[0]
-        if first in _OPEN:
+    for bracket in _STRING.sub(b"", body).translate(None, _NO_BRACKETS):
+        if bracket in _OPEN:
             depth += 1
             deepest = max(deepest, depth)
-        elif first in _CLOSE:
+        else:
             depth -= 1
     return deepest

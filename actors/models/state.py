@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationError,
+    ValidationInfo,
 )
 from pydantic.alias_generators import to_camel
 
@@ -37,10 +38,16 @@ def _thaw(value: Any) -> Any:
     return value
 
 
+def _thaw_input(value: Any, info: ValidationInfo) -> Any:
+    return (
+        value if info.mode == "json" else _thaw(value)
+    )  # what was just parsed is not frozen; saves a third of a decode
+
+
 Timestamp = Annotated[AwareDatetime, AfterValidator(_utc)]
 """A moment with a time zone, kept in UTC; ISO-8601 on the wire."""
 
-JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_thaw), AfterValidator(freeze_items)]
+JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_thaw_input), AfterValidator(freeze_items)]
 """A JSON object with arbitrary values, deeply immutable; its keys are never renamed."""
 
 FloatMap = Annotated[dict[str, float], AfterValidator(FrozenDict)]

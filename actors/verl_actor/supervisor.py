@@ -179,6 +179,9 @@ class PoolSupervisor:
                 await asyncio.to_thread(partial(kill_actor, member.name, restart=False))
 
     def _decide(self, action: str, subject: str, reason: str) -> None:
+        last = self._decisions[-1] if self._decisions else None
+        if last is not None and (last.action, last.subject, last.reason) == (action, subject, reason):
+            return  # an outage that lasts many ticks is one entry
         self._decisions.append(PoolDecision(time.time_ns() // 1000, action, subject, reason))
 
 

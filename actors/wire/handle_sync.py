@@ -49,10 +49,11 @@ class _Lane:
 
 @dataclass(slots=True, eq=False)
 class _Frame:
-    """A frame one thread carries."""
+    """A frame one thread carries, from the moment its requests left the queue."""
 
     lane: _Lane
     batch: list[_Waiting]
+    sent: ObjectRef[bytes] | None = None
     expires_s: float = 0.0
 
 
@@ -79,10 +80,10 @@ class HandleTransport:
         """
         mine, lanes = self._enqueue(plan)
         everything = [each for several in mine.values() for each in several]
-        carried: dict[ObjectRef[bytes], _Frame] = {}
+        carried: list[_Frame] = []
         try:
-            while (frames := self._next_frames(everything, lanes, deadline_s, busy=bool(carried))) is not None:
-                for frame in frames:
+            while self._take_turn(everything, lanes, carried, deadline_s):
+                for frame in [each for each in carried if each.sent is None]:
                     self._submit(session, frame, carried)
                 if carried and not self._land(carried, deadline_s):
                     break
@@ -131,56 +132,55 @@ class HandleTransport:
                     lanes[id(lane)] = lane
         return mine, list(lanes.values())
 
-    def _next_frames(
-        self, mine: Sequence[_Waiting], lanes: Sequence[_Lane], deadline_s: float, *, busy: bool
-    ) -> list[_Frame] | None:
-        """The frames this thread shall send now; waits for its turn when it has nothing to do; None: it may leave."""
+    def _take_turn(
+        self, mine: Sequence[_Waiting], lanes: Sequence[_Lane], carried: list[_Frame], deadline_s: float
+    ) -> bool:
+        """Add to `carried` what this thread shall send now; with nothing to do, wait. False: it may leave."""
         with self._turn:
             while True:
                 settled = all(each.answer is not None for each in mine)
-                frames = [] if settled else [frame for lane in lanes for frame in self._take(lane)]
-                if frames or busy:
-                    return frames
+                if not settled:
+                    for lane in lanes:
+                        self._take(lane, carried)
+                if carried:
+                    return True
                 remaining_s = deadline_s - time.monotonic()
                 if settled or remaining_s <= 0:
-                    return None
+                    return False
                 self._turn.wait(remaining_s)
 
-    def _take(self, lane: _Lane) -> list[_Frame]:
-        frames: list[_Frame] = []
+    def _take(self, lane: _Lane, carried: list[_Frame]) -> None:
         while lane.in_flight < FRAMES_IN_FLIGHT and (batch := take(lane.queue, self.frame_bytes)):
             lane.in_flight += 1
-            frames.append(_Frame(lane, batch))
-        return frames
+            carried.append(_Frame(lane, batch))
 
-    def _submit(self, session: Session, frame: _Frame, carried: dict[ObjectRef[bytes], _Frame]) -> None:
+    def _submit(self, session: Session, frame: _Frame, carried: list[_Frame]) -> None:
         try:
             data = encode(session.frame([each.request for each in frame.batch]))
-            sent = self._calls.submit(frame.lane.actor, data)
-        except BaseException as error:
+            frame.sent = self._calls.submit(frame.lane.actor, data)
+        except Exception as error:  # noqa: BLE001  # whatever failed, those who wait must hear that nothing was sent
+            carried.remove(frame)
             self._fail(frame, error)
-            if not isinstance(error, Exception):
-                raise  # an interrupt of this thread; whoever else waits for the frame has been told
             return
+        frame.expires_s = time.monotonic() + FRAME_TIMEOUT_S
         for each in frame.batch:
             each.sent = True
-        frame.expires_s = time.monotonic() + FRAME_TIMEOUT_S
-        carried[sent] = frame
 
-    def _land(self, carried: dict[ObjectRef[bytes], _Frame], deadline_s: float) -> bool:
+    def _land(self, carried: list[_Frame], deadline_s: float) -> bool:
         """Wait for one of the frames this thread carries. False when the deadline passed first."""
-        until_s = min(deadline_s, *(frame.expires_s for frame in carried.values()))
-        sent = self._calls.first(list(carried), until_s)
-        if sent is None:
-            sent = min(carried, key=lambda each: carried[each].expires_s)
-        frame = carried[sent]
+        frames = {frame.sent: frame for frame in carried if frame.sent is not None}
+        until_s = min(deadline_s, *(frame.expires_s for frame in carried))
+        sent = self._calls.first(list(frames), until_s)
+        if sent is None:  # none in time: the oldest one is given up
+            sent = min(frames, key=lambda each: frames[each].expires_s)
+        frame = frames[sent]
         try:
-            answers = read_replies(self._calls.result(sent, until_s), len(frame.batch))
+            answers: Sequence[Answer] = read_replies(self._calls.result(sent, until_s), len(frame.batch))
         except Exception as error:  # noqa: BLE001  # whatever failed, those who wait must hear that the frame was lost
-            del carried[sent]
+            carried.remove(frame)
             self._fail(frame, error)
         else:
-            del carried[sent]
+            carried.remove(frame)
             self._settle(frame, answers)
         return time.monotonic() < deadline_s
 
@@ -195,10 +195,10 @@ class HandleTransport:
             frame.lane.in_flight -= 1
             self._turn.notify_all()
 
-    def _leave(self, mine: Sequence[_Waiting], carried: Mapping[ObjectRef[bytes], _Frame]) -> None:
+    def _leave(self, mine: Sequence[_Waiting], carried: Sequence[_Frame]) -> None:
         """This thread stops waiting: others whose requests it carried send them again, under the same request ids."""
         left = Lost(sent=True, code=ShardUnavailableError.code, message="the thread that carried the frame gave up")
-        for frame in carried.values():
+        for frame in carried:
             self._settle(frame, [left] * len(frame.batch))
         with self._turn:
             for each in mine:

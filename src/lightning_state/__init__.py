@@ -15,7 +15,7 @@ from lightning_state.actors.wire.ray_environment import prepare
 prepare()
 
 if TYPE_CHECKING:
-    from lightning_state.actors import *  # noqa: F403  # the same public names, listed once in actors.__all__
+    from lightning_state.actors import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]  # listed once, in actors.__all__
     from lightning_state.cluster.service import start
 
 __all__ = ["start"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,9 +12,6 @@ import pytest
 from tests.verl_cases import ORDERS, RAISING, SLEEPY, SLOW, Order, change
 
 from lightning_state.actors.category import AGENTS
-from lightning_state.actors.core.effects import Validate
-from lightning_state.actors.core.rows import Entry
-from lightning_state.actors.core.verl.admission import refusal_of, request_for
 from lightning_state.actors.core.verl.messages import (
     Answers,
     Batch,
@@ -26,13 +24,12 @@ from lightning_state.actors.core.verl.messages import (
     VerdictRequest,
     VerifyFacts,
 )
+from lightning_state.actors.core.verl.report import verdict_as_json
 from lightning_state.actors.errors import (
     DeadlineExceededError,
     ShardUnavailableError,
     UnknownCategoryError,
-    ValidationFailedError,
     ValidationUnavailableError,
-    error_from_code,
 )
 from lightning_state.actors.models import AgentState
 from lightning_state.actors.settings import Settings, VerlSettings
@@ -179,22 +176,14 @@ async def test_the_other_calls_answer() -> None:
         assert [(c.first, c.second) for c in (await link.check_consistency(sky, 5)).contradictions] == [("1", "2")]
 
 
-async def test_a_shards_effect_becomes_a_request_and_a_verdict_its_refusal() -> None:
+async def test_a_verdict_is_shown_as_json_with_its_issues() -> None:
     async with linked("v1") as (link, _):
         rule_set = link.register(AGENTS, AGENTS.import_path)
-        new = AGENTS.encode(AgentState(agent_id="a", agent_type="x"))
-        tombstone = Entry("a", 4, 9, None, 1, 0)
-        effect = Validate(1, AGENTS, "a", tombstone, new, 5_000)
-        accepted = await link.verdict(request_for(effect, rule_set), 5)
-        assert accepted.base_version == 4
-        assert refusal_of(accepted, "agents", "a") is None
-        refused = refusal_of(
-            await link.verdict(request_for(Validate(2, AGENTS, "b", None, new, 5_000), rule_set), 5), "agents", "b"
-        )
-        assert refused is not None
-        error = error_from_code(refused.code, refused.message, refused.details)
-        assert isinstance(error, ValidationFailedError)
-        assert [issue["code"] for issue in error.verdict["issues"]] == ["key_mismatch"]
+        asked = change(AGENTS, AgentState(agent_id="a", agent_type="x"), key="b", rule_set=rule_set)
+        shown = verdict_as_json(await link.verdict(asked, 5))
+        assert json.loads(json.dumps(shown)) == shown
+        assert (shown["isValid"], shown["confidence"], shown["ruleSet"]) == (False, 0.0, rule_set)
+        assert [issue["code"] for issue in shown["issues"]] == ["key_mismatch"]
 
 
 def test_an_answer_survives_its_bytes() -> None:

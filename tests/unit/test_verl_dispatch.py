@@ -126,7 +126,7 @@ def test_every_call_is_answered_given_up_or_still_held(events: list[str]) -> Non
             {call for frame in flying for call in frame.calls}
         )
     for _ in range(ATTEMPTS * 200):
-        made.set_members(["v9"])
+        made.set_members(["last"])
         for frame in flying:
             made.answered(frame.frame)
             done.update(frame.calls)

@@ -80,7 +80,7 @@ class Calls:
         """
         session = self.open(deadline_s)
         info = session.map.categories.get(category.name)
-        if info is None:
+        if info is None or info.hash != category.hash:  # the directory decides: a newer schema version is no mismatch
             request = Register(category.name, category.import_path, category.hash, category.schema_version)
             session.learn(self._ask(request, deadline_s))
             info = session.map.categories.get(category.name)
@@ -121,12 +121,15 @@ class Calls:
     def _exchange(self, session: Session, pending: Sequence[Operation]) -> Iterable[tuple[Operation, Answer]]:
         plan: dict[int, list[Request]] = {}
         asked: dict[int, list[Operation]] = {}
-        now_s = time.monotonic()
+        now_s, deadline_s = time.monotonic(), pending[0].deadline_s
+        if now_s >= deadline_s:
+            late = Lost(sent=False, code=DeadlineExceededError.code, message="nothing was sent any more")
+            return [(operation, late) for operation in pending]
         for operation in pending:
             shard, request = session.send(operation, now_s)
             plan.setdefault(shard, []).append(request)
             asked.setdefault(shard, []).append(operation)
-        answers = self.transport.exchange(session, plan, pending[0].deadline_s)
+        answers = self.transport.exchange(session, plan, deadline_s)
         return [pair for shard, several in asked.items() for pair in zip(several, answers[shard], strict=True)]
 
     def _decide(

@@ -156,11 +156,11 @@ class Collection(Generic[S]):
             try:
                 return self.set(changed, expected_version=current.version, request_id=request_id, timeout_s=remaining_s)
             except VersionConflictError as conflict:
-                if attempt == UPDATE_ATTEMPTS:
+                if attempt == UPDATE_ATTEMPTS or time.monotonic() >= deadline_s:
                     raise
                 current = self._overtaking(key, conflict)
-            longest_s = min(_UPDATE_BACKOFF_S * 2**attempt, _UPDATE_BACKOFF_MOST_S)
-            time.sleep(longest_s * random.random())  # noqa: S311  # jitter, no secret
+            longest_s = min(_UPDATE_BACKOFF_S * 2**attempt, _UPDATE_BACKOFF_MOST_S, deadline_s - time.monotonic())
+            time.sleep(max(0.0, longest_s) * random.random())  # noqa: S311  # jitter, no secret
         raise AssertionError
 
     def patch(

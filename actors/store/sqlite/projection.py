@@ -12,7 +12,15 @@ from lightning_state.actors.core.slots import category_of_slot
 from lightning_state.actors.store.sqlite.journal import indexes_of, indexes_text
 from lightning_state.actors.store.sqlite.statements import queries
 
+_SEGMENT_BITS = 16
+"""65,536 journal rows a segment of `versions`: some 500 pages that stay in memory while they are written."""
+
 Batch = Sequence[tuple[int, JournalRow]]
+
+
+def segment_of(journal_id: int) -> int:
+    """The segment of `versions` that a journal row belongs to."""
+    return journal_id >> _SEGMENT_BITS
 
 
 class _Changes:
@@ -67,12 +75,9 @@ def _gather(
     live = newest.body is not None
     indexes = newest.indexes if live else {}
     text = indexes_text(indexes)
-    changes.versions.extend((slot, key, row.version, id_) for id_, row in rows[:-1])
-    was_live, old_text = False, "{}"
-    if old is not None:
-        version, was_live, old_text, old_id = old
-        changes.versions.append((slot, key, version, old_id))
-    changes.keys += live - bool(was_live)
+    changes.versions.extend((segment_of(id_), slot, key, row.version, id_) for id_, row in rows)
+    was_live, old_text = old if old is not None else (0, "{}")
+    changes.keys += live - was_live
     changes.states.append((category, key, slot, newest.version, live, text, journal_id))
     if text == old_text:
         return

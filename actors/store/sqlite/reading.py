@@ -14,6 +14,7 @@ from lightning_state.actors.core.rows import Applied, Entry, JournalRow
 from lightning_state.actors.core.slots import category_of_slot
 from lightning_state.actors.store.sqlite.journal import pointed_row_of
 from lightning_state.actors.store.sqlite.overlay import Overlay
+from lightning_state.actors.store.sqlite.projection import segment_of
 from lightning_state.actors.store.sqlite.statements import queries
 
 _ABOVE_EVERY_KEY = "\U0010ffff"
@@ -83,10 +84,15 @@ class Reading:
             return [entry_of(row) for row in islice(merge(stored, mine, key=_key_of), limit)]
 
     def history(self, slot: int, key: str, *, after_version: int, limit: int) -> list[JournalRow]:
-        """As `Store.history`."""
+        """As `Store.history`. Looks into every segment of the journal: some microseconds for each 65,536 rows."""
         recent = self._overlay.versions(slot, key)
-        bindings = (slot, key, after_version, category_of_slot(slot), limit)
-        rows = list(_verified(self._connection.execute(self._sql["history"], bindings)))
+        rows: list[JournalRow] = []
+        last = segment_of(self._connection.execute(self._sql["projected"]).get)
+        for segment in range(last + 1):
+            if len(rows) >= limit:
+                break
+            bindings = (segment, slot, key, after_version, limit - len(rows))
+            rows.extend(_verified(self._connection.execute(self._sql["history"], bindings)))
         reached = rows[-1].version if rows else after_version
         rows.extend(row for row in recent if row.version > reached)
         return rows[:limit]

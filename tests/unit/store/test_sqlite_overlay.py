@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from lightning_state.actors.core.rows import JournalRow, Op
-from lightning_state.actors.store.sqlite import SqliteStore
+from lightning_state.actors.store.sqlite import SqliteStore, projection
 from lightning_state.actors.store.sqlite.overlay import BODIES_MOST_BYTES, ROWS_MOST
 
 SLOT = 1 << 16
@@ -41,6 +43,22 @@ def test_commits_project_themselves_when_too_many_bytes_wait(shard_file: Path) -
         store.commit([change(f"k{number}", 1, number, body)])
     assert store.status().unprojected_rows <= most
     assert len(store.history(SLOT, "k1", after_version=0, limit=5)) == 1
+    store.close()
+
+
+def test_a_history_goes_on_from_one_segment_of_the_journal_to_the_next(
+    shard_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projection, "_SEGMENT_BITS", 2)
+    store = opened(shard_file)
+    rows = [change("a", version, version) for version in range(1, 31)]
+    for row in rows:
+        store.commit([row, change("b", row.version, row.revision)])
+    store.project(41)
+    assert store.history(SLOT, "a", after_version=0, limit=100) == rows
+    assert store.history(SLOT, "a", after_version=7, limit=10) == rows[7:17]
+    assert store.history(SLOT, "a", after_version=18, limit=5) == rows[18:23]
+    assert store.history(SLOT, "a", after_version=29, limit=5) == rows[29:]
     store.close()
 
 

@@ -1,6 +1,6 @@
 -- name: state_read
 -- What is projected for a key, and what of it must be undone when it changes.
-SELECT version, live, indexes, journal_id FROM states WHERE category = ? AND key = ? AND slot = ?
+SELECT live, indexes FROM states WHERE category = ? AND key = ? AND slot = ?
 
 -- name: state_write
 -- The newest change of a key.
@@ -15,8 +15,8 @@ DELETE FROM state_index WHERE category = ? AND name = ? AND value = ? AND key = 
 INSERT OR IGNORE INTO state_index (category, name, value, key, slot) VALUES (?, ?, ?, ?, ?)
 
 -- name: version_add
--- A change that is no longer the newest of its key.
-INSERT OR IGNORE INTO versions (slot, key, version, journal_id) VALUES (?, ?, ?, ?)
+-- A change, to be found by its key.
+INSERT OR IGNORE INTO versions (segment, slot, key, version, journal_id) VALUES (?, ?, ?, ?, ?)
 
 -- name: request_add
 -- Where a request id was used first.

@@ -30,14 +30,14 @@ LEFT JOIN journal j ON j.id = s.journal_id
 WHERE i.category = ? AND i.name = ? AND i.value = ? AND i.key >= ? AND i.key < ?
 ORDER BY i.key
 
+-- name: projected
+-- The last journal id the projections contain.
+SELECT projected FROM file
+
 -- name: history
--- A key's changes after a version, oldest first: the older ones and, last, the newest.
+-- A key's changes after a version in one segment, oldest first.
 SELECT j.id, j.slot, j.revision, j.epoch, j.key, j.version, j.op, j.body, j.schema_version, j.indexes, j.principal,
-       j.request_id, j.digest, j.time_us, j.checksum, ?1, ?2, h.version
-FROM (
-    SELECT version, journal_id FROM versions WHERE slot = ?1 AND key = ?2 AND version > ?3
-    UNION ALL
-    SELECT version, journal_id FROM states WHERE category = ?4 AND key = ?2 AND slot = ?1 AND version > ?3
-    ORDER BY version LIMIT ?5
-) h LEFT JOIN journal j ON j.id = h.journal_id
-ORDER BY h.version
+       j.request_id, j.digest, j.time_us, j.checksum, v.slot, v.key, v.version
+FROM versions v LEFT JOIN journal j ON j.id = v.journal_id
+WHERE v.segment = ? AND v.slot = ? AND v.key = ? AND v.version > ?
+ORDER BY v.version LIMIT ?

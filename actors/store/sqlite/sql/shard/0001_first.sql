@@ -61,13 +61,15 @@ CREATE TABLE state_index (
     PRIMARY KEY (category, name, value, key, slot)
 ) STRICT, WITHOUT ROWID;
 
--- Changes that are no longer the newest of their key: a key written once costs nothing here.
+-- Every change by key. A segment is a stretch of the journal, so that random keys meet in the few pages of the newest
+-- segment instead of scattering over the whole table; a history looks into one segment after the other.
 CREATE TABLE versions (
+    segment INTEGER NOT NULL,
     slot INTEGER NOT NULL,
     key TEXT NOT NULL,
     version INTEGER NOT NULL,
     journal_id INTEGER NOT NULL,
-    PRIMARY KEY (slot, key, version)
+    PRIMARY KEY (segment, slot, key, version)
 ) STRICT, WITHOUT ROWID;
 
 -- Request ids. Generated ones sort by time, so that with the id first new ones are appended, not scattered.
