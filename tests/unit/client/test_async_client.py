@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec import to_builtins
+from tests.local_service import NOTES, OTHER_NOTES, Fault, LocalService, Note, until
 
 from lightning_state.actors.client import AsyncStateClient
 from lightning_state.actors.core.messages import ANY, Get, Refused, Write
+from lightning_state.actors.core.verl.messages import Issue, Verdict
 from lightning_state.actors.errors import (
     CategoryMismatchError,
     ClientClosedError,
@@ -31,7 +34,16 @@ from lightning_state.actors.errors import (
 )
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.models import AgentState, AgentStatus, ResearchState, VerificationState
-from tests.local_service import NOTES, OTHER_NOTES, Fault, LocalService, Note, until
+
+REFUSING = Verdict(
+    is_valid=False,
+    confidence=0.0,
+    issues=[Issue("some_rule", "status", "no")],
+    rule_set="r",
+    base_version=0,
+    content_hash=b"h",
+    threshold=0.8,
+)
 
 
 @pytest.fixture
@@ -325,10 +337,12 @@ async def test_the_same_id_returns_the_first_result(state: AsyncStateClient) -> 
 async def test_a_refused_verdict_is_an_error_and_changes_nothing(
     service: LocalService, state: AsyncStateClient
 ) -> None:
-    service.verdict = lambda _: Refused("validation_failed", "no", {"verdict": {"isValid": False}})
+    service.verdict = lambda _: Refused(
+        "validation_failed", "no", {"verdict": to_builtins(REFUSING, builtin_types=(bytes,))}
+    )
     with pytest.raises(ValidationFailedError) as raised:
         await state.agents.set(agent())
-    assert raised.value.verdict == {"isValid": False}
+    assert raised.value.verdict == REFUSING
     assert not await state.agents.exists("a-1")
 
 
