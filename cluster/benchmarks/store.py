@@ -38,7 +38,7 @@ _SMALL_KEYS = 1000
 _ROWS_A_COMMIT = 64
 _BODY_BYTES = 600
 _FILL_ROWS = 2000
-_PROJECT_ROWS = 8192
+_PROJECT_ROWS = 16384
 _STATUSES = ("READY", "RUNNING", "COMPLETED")
 _STATUS_EVERY = 4
 """One write in so many changes the indexed value, the others change the rest of the body."""

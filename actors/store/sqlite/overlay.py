@@ -15,7 +15,7 @@ from threading import Lock
 from lightning_state.actors.core.rows import JournalRow, Op
 from lightning_state.actors.core.slots import category_of_slot
 
-ROWS_MOST = 16384
+ROWS_MOST = 32768
 BODIES_MOST_BYTES = 32 * 1024 * 1024
 
 Place = tuple[str, int]

@@ -24,11 +24,15 @@ def segment_of(journal_id: int) -> int:
 
 
 class _Changes:
-    """What a batch changes in each projection, gathered so that every table is written once, in its own order."""
+    """What a batch changes in each projection, gathered so that every table is written once."""
 
     def __init__(self) -> None:
-        self.states: list[tuple[Any, ...]] = []
+        self.newest: dict[tuple[int, str, int], tuple[int, JournalRow]] = {}
+        """(category, key, slot) → the last change of the key in this batch."""
         self.versions: list[tuple[Any, ...]] = []
+        self.requests: list[tuple[Any, ...]] = []
+        self.revisions: dict[int, int] = {}
+        self.states: list[tuple[Any, ...]] = []
         self.index_adds: list[tuple[Any, ...]] = []
         self.index_removes: list[tuple[Any, ...]] = []
         self.keys = 0
@@ -40,47 +44,48 @@ def project_batch(connection: apsw.Connection, batch: Batch) -> int:
     Keys are visited in their own order: neighbours share pages, which is what keeps a million keys affordable.
     """
     sql = queries("projection")
-    grouped: dict[tuple[int, str, int], list[tuple[int, JournalRow]]] = {}
-    revisions: dict[int, int] = {}
-    requests: list[tuple[Any, ...]] = []
-    for journal_id, row in batch:
-        revisions[row.slot] = row.revision
-        if row.request_id:
-            requests.append((row.request_id, row.principal, row.slot, journal_id))
-        if row.op is not Op.BAR:
-            place = (category_of_slot(row.slot), row.key, row.slot)
-            grouped.setdefault(place, []).append((journal_id, row))
     changes = _Changes()
-    read = sql["state_read"]
-    for place in sorted(grouped):
-        _gather(changes, place, grouped[place], connection.execute(read, place).fetchone())
+    _gather(changes, batch)
+    execute, read = connection.execute, sql["state_read"]
+    for place in sorted(changes.newest):
+        _compare(changes, place, execute(read, place).fetchone())
     connection.executemany(sql["state_write"], changes.states)
-    connection.executemany(sql["version_add"], sorted(changes.versions))
+    connection.executemany(sql["version_add"], changes.versions)
     connection.executemany(sql["index_remove"], sorted(changes.index_removes))
     connection.executemany(sql["index_add"], sorted(changes.index_adds))
-    connection.executemany(sql["request_add"], requests)
-    connection.executemany(sql["slot_revision_write"], [(revision, slot) for slot, revision in revisions.items()])
-    connection.execute(sql["file_projected_write"], (batch[-1][0], changes.keys))
+    connection.executemany(sql["request_add"], changes.requests)
+    connection.executemany(
+        sql["slot_revision_write"], [(revision, slot) for slot, revision in changes.revisions.items()]
+    )
+    execute(sql["file_projected_write"], (batch[-1][0], changes.keys))
     return changes.keys
 
 
-def _gather(
-    changes: _Changes,
-    place: tuple[int, str, int],
-    rows: Sequence[tuple[int, JournalRow]],
-    old: tuple[Any, ...] | None,
-) -> None:
+def _gather(changes: _Changes, batch: Batch) -> None:
+    """What needs no look at what is projected already."""
+    newest, versions, requests, revisions = changes.newest, changes.versions, changes.requests, changes.revisions
+    for numbered in batch:
+        journal_id, row = numbered
+        slot, key = row.slot, row.key
+        revisions[slot] = row.revision
+        if row.request_id:
+            requests.append((row.request_id, row.principal, slot, journal_id))
+        if row.op is not Op.BAR:
+            versions.append((segment_of(journal_id), slot, key, row.version, journal_id))
+            newest[category_of_slot(slot), key, slot] = numbered
+
+
+def _compare(changes: _Changes, place: tuple[int, str, int], old: tuple[int, str] | None) -> None:
+    """What the newest change of a key means beside what is projected for it."""
     category, key, slot = place
-    journal_id, newest = rows[-1]
-    live = newest.body is not None
-    indexes = newest.indexes if live else {}
+    journal_id, row = changes.newest[place]
+    live = row.body is not None
+    indexes = row.indexes if live else {}
     text = indexes_text(indexes)
-    changes.versions.extend((segment_of(id_), slot, key, row.version, id_) for id_, row in rows)
     was_live, old_text = old if old is not None else (0, "{}")
     changes.keys += live - was_live
-    changes.states.append((category, key, slot, newest.version, live, text, journal_id))
-    if text == old_text:
-        return
-    before, after = indexes_of(old_text).items(), indexes.items()
-    changes.index_removes.extend((category, name, value, key, slot) for name, value in before - after)
-    changes.index_adds.extend((category, name, value, key, slot) for name, value in after - before)
+    changes.states.append((category, key, slot, row.version, live, text, journal_id))
+    if text != old_text:
+        before, after = indexes_of(old_text).items(), indexes.items()
+        changes.index_removes.extend((category, name, value, key, slot) for name, value in before - after)
+        changes.index_adds.extend((category, name, value, key, slot) for name, value in after - before)

@@ -27,7 +27,7 @@ def opened(directory: Path) -> SqliteStore:
 
 def test_commits_project_themselves_when_too_many_rows_wait(shard_file: Path) -> None:
     store = opened(shard_file)
-    for start in range(0, 3 * ROWS_MOST, 1000):
+    for start in range(0, ROWS_MOST + 3000, 1000):
         store.commit([change(f"k{number}", 1, number + 1) for number in range(start, start + 1000)])
         assert store.status().unprojected_rows <= ROWS_MOST
     assert store.status().keys > 0
