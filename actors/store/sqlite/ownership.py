@@ -98,7 +98,8 @@ class Ownership:
     def holder(self) -> tuple[int, int] | None:
         """(pid, start time) written by the last holder, None when it let go in good order."""
         parts = os.pread(self._descriptor, 64, 0).split()
-        return (int(parts[0]), int(parts[1])) if len(parts) == 2 else None  # noqa: PLR2004  # pid and start time
+        known = len(parts) == 2 and all(part.isdigit() for part in parts)  # noqa: PLR2004  # pid and start time
+        return (int(parts[0]), int(parts[1])) if known else None
 
     def release(self) -> None:
         """Let go; safe to call when nothing is held."""

@@ -12,7 +12,8 @@ import pytest
 
 from lightning_state.actors.core.rows import Entry, JournalRow, Op
 from lightning_state.actors.errors import DataDirectoryError, StoreCorruptError, StoreUnavailableError
-from lightning_state.actors.store.sqlite import SqliteStore, create_shard_file
+from lightning_state.actors.store.sqlite import SqliteStore, connection, create_shard_file
+from lightning_state.actors.store.sqlite.statements import migrations
 
 SLOT = 1 << 16
 KEYS = 120
@@ -196,6 +197,28 @@ def test_a_file_of_a_newer_version_is_refused(shard_file: Path) -> None:
         SqliteStore(shard_file, 0, "service").open()
 
 
+def test_a_file_of_an_older_version_is_migrated_and_keeps_its_rows(
+    shard_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(shard_file, 0, "service")
+    store.open()
+    store.acquire([SLOT], 1)
+    store.commit([change(1, 1, 1)])
+    store.close()
+    newer = [*migrations("shard"), "CREATE TABLE of_the_next_version (a INTEGER) STRICT; CREATE TABLE b (c INTEGER)"]
+    monkeypatch.setattr(connection, "migrations", lambda _kind: newer)
+    for _ in range(2):
+        store.open()
+        assert store.load([PLACES[1]]) != [None]
+        assert store._writing is not None
+        assert store._writing.connection.pragma("user_version") == 2
+        assert store._writing.connection.table_exists(None, "b")
+        store.close()
+    monkeypatch.undo()
+    with pytest.raises(DataDirectoryError, match="newer version"):
+        store.open()
+
+
 def test_a_shard_file_is_never_overwritten(shard_file: Path) -> None:
     before = (shard_file / "shard-0.db").read_bytes()
     with pytest.raises(DataDirectoryError, match="not overwritten"):
@@ -209,12 +232,12 @@ def test_a_full_file_refuses_the_whole_batch_and_takes_writes_again_when_there_i
     store.acquire([SLOT], 1)
     store.commit([change(1, 1, 1)])
     assert store._writing is not None
-    connection = store._writing.connection
-    connection.pragma("max_page_count", int(connection.pragma("page_count")) + 2)
+    written = store._writing.connection
+    written.pragma("max_page_count", int(written.pragma("page_count")) + 2)
     with pytest.raises(StoreUnavailableError, match="full"):
         store.commit([change(number, 1, number) for number in range(2, 60)])
     assert store.load(PLACES[1:3])[1] is None
-    connection.pragma("max_page_count", 1_000_000)
+    written.pragma("max_page_count", 1_000_000)
     store.commit([change(2, 1, 2)])
     store.close()
     store.open()
