@@ -206,7 +206,11 @@ def test_a_file_of_an_older_version_is_migrated_and_keeps_its_rows(
     store.commit([change(1, 1, 1)])
     store.close()
     newer = [*migrations("shard"), "CREATE TABLE of_the_next_version (a INTEGER) STRICT; CREATE TABLE b (c INTEGER)"]
-    monkeypatch.setattr(connection, "migrations", lambda _kind: newer)
+
+    def with_the_next(_kind: str) -> list[str]:
+        return newer
+
+    monkeypatch.setattr(connection, "migrations", with_the_next)
     for _ in range(2):
         store.open()
         assert store.load([PLACES[1]]) != [None]
