@@ -222,6 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     figures["machine"] = {
         "cpus": os.cpu_count(),
+        "load_average_1_min": round(os.getloadavg()[0], 2),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "sqlite": apsw.sqlite_lib_version(),
