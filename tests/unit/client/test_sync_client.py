@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.local_service import LocalService
 
 from lightning_state.actors.category import AGENTS
 from lightning_state.actors.client import LightningStateService, StateClient
@@ -23,7 +24,6 @@ from lightning_state.actors.errors import (
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.models import AgentState, AgentStatus, ResearchState, VerificationState
 from lightning_state.actors.wire.codec import encode
-from tests.local_service import LocalService
 
 
 @pytest.fixture
