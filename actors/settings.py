@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -42,6 +42,14 @@ class VerlSettings(BaseModel):
     validator_timeout_s: float = Field(default=10.0, gt=0)
     """How long a user's own validator may take for one state."""
     check_references: bool = False
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.min_validators > self.max_validators:
+            raise ValueError("min_validators is above max_validators: raise max_validators too")
+        if self.scale_down_at >= self.scale_up_at:
+            raise ValueError("scale_down_at must be below scale_up_at")
+        return self
 
 
 class JudgeSettings(BaseModel):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -55,6 +57,15 @@ def blocks(_: VerdictContext) -> None:
     time.sleep(0.3)  # a blocking call is what this validator is for
 
 
+def blocks_for_ever(_: VerdictContext) -> None:
+    threading.Event().wait()
+
+
+def ends_the_process(context: VerdictContext) -> None:
+    if context.key == "poison":
+        os._exit(1)
+
+
 def raises(context: VerdictContext) -> None:
     raise RuntimeError(f"secret {context.key}")
 
@@ -80,6 +91,8 @@ DOUBTED = order_category("orders-doubted", "doubts")
 SLEEPY = order_category("orders-sleepy", "sleeps_until_cancelled")
 SLOW = order_category("orders-slow", "takes_a_while")
 BLOCKED = order_category("orders-blocked", "blocks")
+STUCK = order_category("orders-stuck", "blocks_for_ever")
+POISON = order_category("orders-poison", "ends_the_process")
 RAISING = order_category("orders-raising", "raises")
 NONSENSE = order_category("orders-nonsense", "returns_nonsense")
 JUDGED = order_category("orders-judged", "lightning_state.actors.verl_actor.judge:judge")

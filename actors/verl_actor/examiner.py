@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from lightning_state.actors.core.messages import Refused
-from lightning_state.actors.core.verl.answers import answer_plain
+from lightning_state.actors.core.verl.answers import analyse
 from lightning_state.actors.core.verl.context import VerdictContext
 from lightning_state.actors.core.verl.evaluate import Plan, conclude, examine, failed_issue, load_plan
 from lightning_state.actors.core.verl.messages import (
@@ -21,11 +21,14 @@ from lightning_state.actors.core.verl.messages import (
     Answers,
     Batch,
     Call,
+    CheckConsistency,
     EvaluateConfidence,
     Issue,
     Severity,
+    ValidateReasoning,
     Verdict,
     VerdictRequest,
+    VerifyFacts,
     content_hash,
 )
 from lightning_state.actors.core.verl.rule_set import RuleSet
@@ -64,7 +67,7 @@ class Examiner:
         if isinstance(call, EvaluateConfidence):
             call = VerdictRequest("", call.key, 0, None, call.body, content_hash(call.body), {}, call.rule_set)
         if not isinstance(call, VerdictRequest):
-            return _refused_or(lambda: answer_plain(call))
+            return _analysed(call)
         plan = self._plans.get(call.rule_set)
         if plan is None or plan.validators:
             return self._answer_waiting(call, rule_sets)
@@ -159,9 +162,10 @@ async def _settle(answer: Any) -> Answer:
     return await answer if asyncio.iscoroutine(answer) else answer
 
 
-def _refused_or(compute: Callable[[], Answer]) -> Answer:
+async def _analysed(call: VerifyFacts | ValidateReasoning | CheckConsistency) -> Answer:
     try:
-        return compute()
+        # On a thread: a validator that answers no ping for three seconds is taken for dead.
+        return await asyncio.to_thread(analyse, call)
     except LightningStateError as error:
         return Refused(error.code, str(error), {})
 

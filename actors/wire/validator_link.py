@@ -79,16 +79,16 @@ class ValidatorLink:
     async def verify_facts(self, call: VerifyFacts, deadline_s: float) -> FactReport:
         """Say of each fact whether its source supports it."""
         size_bytes = sum(len(fact.content) + len(fact.source_text or "") for fact in call.facts)
-        return await self._ask(call, FactReport, Lane.PLAIN, size_bytes, deadline_s)
+        return await self._ask(call, FactReport, Lane.USER, size_bytes, deadline_s)
 
     async def validate_reasoning(self, call: ValidateReasoning, deadline_s: float) -> ReasoningReport:
         """Say whether an argument holds together, with each finding."""
-        return await self._ask(call, ReasoningReport, Lane.PLAIN, _text_bytes(call.steps), deadline_s)
+        return await self._ask(call, ReasoningReport, Lane.USER, _text_bytes(call.steps), deadline_s)
 
     async def check_consistency(self, call: CheckConsistency, deadline_s: float) -> ConsistencyReport:
         """Name the contradictions among statements and research states, pair by pair."""
         size_bytes = _text_bytes(call.statements) + sum(map(len, call.states))
-        return await self._ask(call, ConsistencyReport, Lane.PLAIN, size_bytes, deadline_s)
+        return await self._ask(call, ConsistencyReport, Lane.USER, size_bytes, deadline_s)
 
     async def close(self) -> None:
         """Stop; what still waits fails with ValidationUnavailableError."""

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import pytest
-from tests.verl_cases import SLOW, Order, change
+from tests.verl_cases import POISON, SLOW, STUCK, Order, change
 
 from lightning_state.actors.category import AGENTS
 from lightning_state.actors.core.verl.messages import PoolView, Verdict, VerdictRequest, content_hash
@@ -205,3 +205,32 @@ async def test_a_stopped_pool_is_unavailable_and_leaves_no_actor(service_name: s
             await link.verdict(request(agents, "a-2"), deadline_s=30)
         assert (await link.verdict(request(agents, "a-1"), deadline_s=30)).is_accepted  # known already
         assert list_validators(service_name) == {}
+
+
+async def test_a_call_that_ends_every_validator_is_given_up_and_the_others_are_answered(service_name: str) -> None:
+    async with running_pool(service_name, min_validators=2, unavailable_after_s=10) as (link, transport):
+        await has(transport, 2)
+        rule_set = link.register(POISON, "tests.verl_cases:POISON")
+
+        def asked(key: str) -> VerdictRequest:
+            return change(POISON, Order(order_id=key, amount=1), rule_set=rule_set)
+
+        poison = asyncio.ensure_future(link.verdict(asked("poison"), deadline_s=40))
+        verdicts = await asyncio.gather(*(link.verdict(asked(f"o-{n}"), deadline_s=40) for n in range(50)))
+        assert all(verdict.is_accepted for verdict in verdicts)
+        with pytest.raises(ValidationUnavailableError):
+            await poison
+        assert (await link.verdict(asked("after"), deadline_s=20)).is_accepted
+
+
+async def test_a_validator_whose_threads_are_all_held_is_replaced(service_name: str) -> None:
+    async with running_pool(service_name, validator_timeout_s=0.2) as (link, transport):
+        await has(transport, 1)
+        rule_set = link.register(STUCK, "tests.verl_cases:STUCK")
+        before = await pids(transport)
+        orders = (change(STUCK, Order(order_id=f"o-{n}", amount=1), rule_set=rule_set) for n in range(16))
+        verdicts = await asyncio.gather(*(link.verdict(asked, deadline_s=20) for asked in orders))
+        assert not any(verdict.is_valid for verdict in verdicts)
+        await until("a new process", lambda: pids(transport), lambda now: bool(now) and now != before)
+        view = await transport.members()
+        assert any(d.action == "replace" and "threads" in d.reason for d in view.decisions)

@@ -28,6 +28,7 @@ from lightning_state.actors.core.verl.report import verdict_as_json
 from lightning_state.actors.errors import (
     DeadlineExceededError,
     ShardUnavailableError,
+    StateTooLargeError,
     UnknownCategoryError,
     ValidationUnavailableError,
 )
@@ -189,3 +190,9 @@ async def test_a_verdict_is_shown_as_json_with_its_issues() -> None:
 def test_an_answer_survives_its_bytes() -> None:
     answers = Answers([])
     assert decode_from_validator(encode(answers)) == answers
+
+
+async def test_more_text_than_one_call_takes_is_refused_with_the_limit() -> None:
+    async with linked("v1") as (link, _):
+        with pytest.raises(StateTooLargeError, match="split it"):
+            await link.verify_facts(VerifyFacts([FactClaim("f", "a", "b" * 9_000_000)]), 5)

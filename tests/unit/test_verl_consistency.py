@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lightning_state.actors.category import RESEARCH
-from lightning_state.actors.core.verl.consistency import check_consistency, contradiction_of
+from lightning_state.actors.core.verl.clauses import clause
+from lightning_state.actors.core.verl.consistency import check_consistency, contradiction_between
 from lightning_state.actors.core.verl.messages import Statement
 from lightning_state.actors.errors import InvalidStateError
 from lightning_state.actors.models import FactState, ResearchState, ResearchStatus
@@ -59,15 +60,13 @@ NEAR_MISSES = [
 @pytest.mark.parametrize(("kind", "first", "second"), CONTRADICTIONS)
 def test_a_contradiction_is_found_either_way_round(kind: str, first: str, second: str) -> None:
     for a, b in ((first, second), (second, first)):
-        found = contradiction_of(a, b)
-        assert found is not None
-        assert found.kind == kind
+        assert contradiction_between(clause(a), clause(b)) == kind
 
 
 @pytest.mark.parametrize(("first", "second"), NEAR_MISSES)
 def test_a_near_miss_is_left_alone(first: str, second: str) -> None:
-    assert contradiction_of(first, second) is None
-    assert contradiction_of(second, first) is None
+    assert contradiction_between(clause(first), clause(second)) is None
+    assert contradiction_between(clause(second), clause(first)) is None
 
 
 def test_contradictions_are_named_pair_by_pair() -> None:

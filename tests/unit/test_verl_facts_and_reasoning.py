@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_state.actors.core.verl.facts import verify_fact, verify_facts
+from lightning_state.actors.core.verl.facts import verify_facts
 from lightning_state.actors.core.verl.messages import FactClaim, ReasoningStep
 from lightning_state.actors.core.verl.reasoning import steps_of, validate_reasoning_chain
 
@@ -31,7 +31,7 @@ An actor holds state. The state is lost when the process ends."""
     ],
 )
 def test_a_fact_is_judged_by_its_source(content: str, source: str | None, status: str) -> None:
-    finding = verify_fact(FactClaim("f", content, source))
+    (finding,) = verify_facts([FactClaim("f", content, source)]).findings
     assert finding.status == status
     assert (finding.confidence >= 0.8) == (status == "Verified")
 

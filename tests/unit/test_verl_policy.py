@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_state.actors.core.verl.policy import WINDOW, ScalingPolicy
-from lightning_state.actors.settings import VerlSettings
+from lightning_state.actors.settings import Settings, SettingsError, VerlSettings
 
 
 def simulate(load: list[float], running: int = 1, tick_s: float = 0.5, **settings: Any) -> list[tuple[float, int]]:
@@ -63,3 +64,9 @@ def test_too_many_are_reduced_at_once() -> None:
 @given(st.lists(st.floats(0, 1), max_size=300), st.integers(0, 8))
 def test_whatever_the_load_the_bounds_hold_after_the_first_decision(load: list[float], running: int) -> None:
     assert all(1 <= count <= 5 for _, count in simulate(load, running=running))
+
+
+@pytest.mark.parametrize("verl", [{"min_validators": 6}, {"scale_down_at": 0.7}])
+def test_settings_that_contradict_each_other_are_refused(verl: dict[str, float]) -> None:
+    with pytest.raises(SettingsError):
+        Settings.read(verl=verl)

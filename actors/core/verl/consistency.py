@@ -85,9 +85,10 @@ def check_consistency(statements: Sequence[Statement], states: Sequence[bytes] =
     return ConsistencyReport(not found, found)
 
 
-def contradiction_of(first: str, second: str) -> Contradiction | None:
-    """How two sentences contradict each other, None when they do not."""
-    return next(_contradictions([_Claim("1", clause(first)), _Claim("2", clause(second))]), None)
+def contradiction_between(first: Clause, second: Clause) -> str | None:
+    """How two clauses contradict each other: negation, antonym or quantity; None when they do not."""
+    found = next(_contradictions([_Claim("1", first), _Claim("2", second)]), None)
+    return None if found is None else found.kind
 
 
 def _contradictions(claims: Sequence[_Claim]) -> Iterator[Contradiction]:

@@ -11,7 +11,7 @@ from lightning_state.actors.errors import OverloadedError
 
 
 class Lane(StrEnum):
-    """Calls that may wait for a user's validator travel apart from those that never wait."""
+    """Calls that may take long (user validators, analyses of text) travel apart from those that never wait."""
 
     PLAIN = "plain"
     USER = "user"
@@ -46,6 +46,8 @@ class Dispatched:
     validator: str
     lane: Lane
     calls: tuple[int, ...]
+    is_suspect: bool
+    """Its calls were in flight when a validator was lost."""
 
 
 @dataclass
@@ -56,11 +58,16 @@ class _Waiting:
 
 
 class Dispatch:
-    """Calls, named by number, on their way to validators. Pure: it is told what happened and says what to send."""
+    """Calls, named by number, on their way to validators. Pure: it is told what happened and says what to send.
+
+    Calls that were in flight when a validator was lost are suspects: one of them may be what ends validators. They
+    travel in ever smaller frames, one such frame to a validator at a time, so that the culprit is given up alone.
+    """
 
     def __init__(self, plain: LaneLimits = PLAIN_LIMITS, user: LaneLimits = USER_LIMITS) -> None:
         self._limits = {Lane.PLAIN: plain, Lane.USER: user}
         self._queues: dict[Lane, deque[int]] = {lane: deque() for lane in Lane}
+        self._suspects: deque[int] = deque()
         self._calls: dict[int, _Waiting] = {}
         self._frames: dict[int, Dispatched] = {}
         self._in_flight: dict[tuple[str, Lane], int] = {}
@@ -100,14 +107,11 @@ class Dispatch:
     def take(self) -> list[Dispatched]:
         """The frames to send now, each to the validator with the fewest in flight."""
         frames: list[Dispatched] = []
+        while (validator := self._free_of_suspects()) is not None and (calls := self._next_calls(self._suspects)):
+            frames.append(self._dispatched(validator, calls, is_suspect=True))
         for lane, queue in self._queues.items():
-            while queue and (validator := self._least_loaded(lane)) is not None:
-                if calls := self._next_calls(lane, queue):
-                    self._last_frame += 1
-                    frame = Dispatched(self._last_frame, validator, lane, calls)
-                    self._frames[frame.frame] = frame
-                    self._in_flight[validator, lane] = self._in_flight.get((validator, lane), 0) + 1
-                    frames.append(frame)
+            while (validator := self._least_loaded(lane)) is not None and (calls := self._next_calls(queue)):
+                frames.append(self._dispatched(validator, calls, is_suspect=False))
         return frames
 
     def answered(self, frame: int) -> None:
@@ -119,13 +123,12 @@ class Dispatch:
             self._up[dispatched.validator] = True
 
     def failed(self, frame: int) -> list[int]:
-        """The frame's validator is lost: its calls go to the front of the queue, those given up are returned."""
+        """The frame's validator is lost: its calls go to the others as suspects, those given up are returned."""
         dispatched = self._landed(frame)
         if dispatched.validator in self._up:
             self._up[dispatched.validator] = False
         given_up: list[int] = []
-        queue = self._queues[dispatched.lane]
-        for call in reversed(dispatched.calls):
+        for call in dispatched.calls:
             if (waiting := self._calls.get(call)) is None:
                 continue
             waiting.attempts += 1
@@ -133,7 +136,7 @@ class Dispatch:
                 given_up.append(call)
                 del self._calls[call]
             else:
-                queue.appendleft(call)
+                self._suspects.append(call)
         return given_up
 
     def came_up(self, validator: str) -> None:
@@ -158,20 +161,35 @@ class Dispatch:
         ]
         return min(loads)[1] if loads else None
 
-    def _next_calls(self, lane: Lane, queue: deque[int]) -> tuple[int, ...]:
-        limits = self._limits[lane]
+    def _free_of_suspects(self) -> str | None:
+        busy = {frame.validator for frame in self._frames.values() if frame.is_suspect}
+        return next((name for name, is_up in self._up.items() if is_up and name not in busy), None)
+
+    def _dispatched(self, validator: str, calls: tuple[int, ...], *, is_suspect: bool) -> Dispatched:
+        self._last_frame += 1
+        lane = self._calls[calls[0]].lane
+        frame = Dispatched(self._last_frame, validator, lane, calls, is_suspect)
+        self._frames[frame.frame] = frame
+        self._in_flight[validator, lane] = self._in_flight.get((validator, lane), 0) + 1
+        return frame
+
+    def _next_calls(self, queue: deque[int]) -> tuple[int, ...]:
+        """The calls of one frame, taken from the front of a queue; none when it is empty."""
         calls: list[int] = []
-        size_bytes = 0
-        most = limits.calls
-        while queue and len(calls) < most:
+        lane, size_bytes, most = None, 0, 1
+        while queue:
             waiting = self._calls.get(queue[0])
             if waiting is None:
                 queue.popleft()
                 continue
-            # A call that lost a validator travels with ever fewer others, so that one that ends them stands alone.
-            most = min(most, max(1, limits.calls >> 3 * waiting.attempts))
-            if calls and (len(calls) >= most or size_bytes + waiting.size_bytes > limits.frame_bytes):
+            limits = self._limits[waiting.lane]
+            allowed = max(1, limits.calls >> 3 * waiting.attempts)
+            most = min(most, allowed) if calls else allowed
+            if calls and (
+                len(calls) >= most or waiting.lane is not lane or size_bytes + waiting.size_bytes > limits.frame_bytes
+            ):
                 break
+            lane = waiting.lane
             size_bytes += waiting.size_bytes
             calls.append(queue.popleft())
         return tuple(calls)

@@ -85,16 +85,33 @@ def _references(steps: Sequence[ReasoningStep]) -> Iterator[Issue]:
 
 
 def _cycles(steps: Sequence[ReasoningStep]) -> Iterator[Issue]:
-    """Take away steps that rest on nothing left, until none can be taken: those on a circle remain, and their heirs."""
-    known = {step.id for step in steps}
-    left = {step.id: {name for name in step.depends_on if name in known} for step in steps}
-    while free := {name for name, rests_on in left.items() if not rests_on}:
-        left = {name: rests_on - free for name, rests_on in left.items() if name not in free}
-    # Heirs of a circle are not on it: take away, from the other end, those that nothing left rests on.
-    while ends := left.keys() - set().union(*left.values()):
-        left = {name: rests_on for name, rests_on in left.items() if name not in ends}
-    for name in sorted(left):
+    """Take away, from both ends, the steps on no circle: those that rest on nothing, and those nothing rests on."""
+    rests_on = {step.id: set(step.depends_on) for step in steps}
+    rests_on = {name: {other for other in others if other in rests_on} for name, others in rests_on.items()}
+    left = _without_ends(rests_on)
+    carries: dict[str, set[str]] = {name: set() for name in left}
+    for name in left:
+        for other in rests_on[name] & left:
+            carries[other].add(name)
+    for name in sorted(_without_ends(carries)):
         yield Issue("circular", name, "the step rests on itself, by way of the steps it names")
+
+
+def _without_ends(edges: dict[str, set[str]]) -> set[str]:
+    """The nodes left when those without an edge to a node left are taken away, again and again (Kahn 1962)."""
+    missing = {name: len(others) for name, others in edges.items()}
+    backwards: dict[str, list[str]] = {name: [] for name in edges}
+    for name, others in edges.items():
+        for other in others:
+            backwards[other].append(name)
+    ends = [name for name, count in missing.items() if not count]
+    for end in ends:  # grows while it is read
+        del missing[end]
+        for name in backwards[end]:
+            missing[name] -= 1
+            if not missing[name]:
+                ends.append(name)
+    return set(missing)
 
 
 def _contradictions(steps: Sequence[ReasoningStep]) -> Iterator[Issue]:
