@@ -22,6 +22,8 @@ class Change:
     version: int
     body: bytes | None
     indexes: dict[str, str]
+    schema_version: int
+    """Of the category that made it: another one may be registered before the change is committed."""
 
 
 def decide(write: Write, base: Entry | None, floor: int, registered: Registered, limits: Limits) -> Change:
@@ -31,15 +33,16 @@ def decide(write: Write, base: Entry | None, floor: int, registered: Registered,
     """
     live = base if base is not None and base.body is not None else None
     _check_version(write, live, registered)
-    version = max(base.version, floor) + 1 if base is not None else floor + 1
+    # A retained entry, tombstones included, goes on from its own version: the floor is for keys that left none (C2).
+    version = base.version + 1 if base is not None and base.version else floor + 1
     if write.op is Op.DELETE:
-        return Change(version, None, {})
+        return Change(version, None, {}, registered.category.schema_version)
     body = write.body if write.op is Op.SET else _patched(write, live, registered)
     check_body(body, limits)
     fields = registered.read(body)
     registered.check_key(write.key, fields)
     registered.check_transition(write.key, live.body if live else None, fields)
-    return Change(version, body, registered.index_values(fields))
+    return Change(version, body, registered.index_values(fields), registered.category.schema_version)
 
 
 def _check_version(write: Write, live: Entry | None, registered: Registered) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from lightning_state.actors.core.messages import Reply
 
+Identity = tuple[int, str, str]
+"""(slot, principal, request id)."""
+
 IDLE_US = 3600 * 1_000_000
 """A session unheard of for an hour is forgotten: no transport delays a frame for that long."""
 
@@ -17,7 +20,17 @@ class Session:
 
     floor: int = 0
     answers: dict[int, Reply] = field(default_factory=dict[int, Reply])
+    latest: dict[Identity, int] = field(default_factory=dict[Identity, int])
+    """Request id → the highest number under which it was repeated."""
     heard_us: int = 0
+
+    def answer(self, seq: int, identity: Identity) -> Reply | None:
+        """The answer to this number, or to a later repetition of the same request: what it overtook never runs."""
+        return self.answers.get(seq) or self.answers.get(max(seq, self.latest.get(identity, 0)))
+
+    def repeated(self, seq: int, identity: Identity) -> None:
+        """A request that may have been sent before has arrived under this number."""
+        self.latest[identity] = max(seq, self.latest.get(identity, 0))
 
 
 class Sessions:
@@ -37,6 +50,7 @@ class Sessions:
         if floor > session.floor:
             session.floor = floor
             session.answers = {seq: reply for seq, reply in session.answers.items() if seq >= floor}
+            session.latest = {identity: seq for identity, seq in session.latest.items() if seq >= floor}
         return session
 
     def remember(self, name: str, seq: int, reply: Reply) -> None:

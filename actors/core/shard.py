@@ -97,6 +97,8 @@ class Shard:
         self._scans: dict[int, tuple[int, int, List]] = {}
         self._judging: dict[int, Operation] = {}
         self._ready: deque[Operation] = deque()
+        self._next: deque[Operation] = deque()
+        self._held: list[tuple[int, int, Page]] = []
         self._committing: tuple[int, list[Operation], list[JournalRow]] | None = None
         self._tickets = 0
         self._effects: list[Effect] = []
@@ -112,8 +114,14 @@ class Shard:
     # -- what the shell tells it ---
 
     def register(self, registered: Registered) -> None:
-        """Serve a category from now on."""
+        """Serve a category from now on; a newer schema of a known one takes effect at once."""
+        known = self._categories.get(registered.id)
         self._categories[registered.id] = registered
+        if known is None or known.category.schema_version == registered.category.schema_version:
+            return
+        for slot, key in self.hot.keys():  # noqa: SIM118  # not a mapping: keys() is what it has
+            if category_of_slot(slot) == registered.id:
+                self.hot.evict(slot, key)
 
     def adopt(self, heads: Iterable[SlotHead]) -> None:
         """Own these slots, under the epochs their heads name, from now on."""
@@ -132,7 +140,7 @@ class Shard:
         return self._flush(now_us)
 
     def loaded(self, ticket: int, entry: Entry | None, now_us: int) -> list[Effect]:
-        """The result of a Load; None: the key was never stored. A result overtaken by a commit is ignored."""
+        """The result of a Load; None: the key was never stored."""
         place = self._loads.pop(ticket, None)
         if place is None:
             return []
@@ -149,7 +157,7 @@ class Shard:
             call, index, _ = self._scans.pop(ticket)
             self._respond(call, index, refused)
         elif ticket in self._lookups:
-            self._finish(self._lookups.pop(ticket), refused)
+            self._lookup_refused(self._lookups.pop(ticket), refused)
         elif ticket in self._loads:
             self._load_refused(*self._loads.pop(ticket), refused)
         return self._flush(now_us)
@@ -165,7 +173,10 @@ class Shard:
         return self._flush(now_us)
 
     def scanned(self, ticket: int, entries: Sequence[Entry], now_us: int) -> list[Effect]:
-        """The result of a Scan, in key order; a full one may have a successor."""
+        """The result of a Scan, in key order; a full one may have a successor.
+
+        A page that may show a commit of which caches have not heard yet waits until they have.
+        """
         waiting = self._scans.pop(ticket, None)
         if waiting is None:
             return []
@@ -173,7 +184,11 @@ class Shard:
         try:
             category = self._registered(request.category_id).category
             current = [_upcast(category, entry) for entry in entries]
-            self._respond(call, index, Page(current, more=len(entries) >= request.limit))
+            page = Page(current, more=len(entries) >= request.limit)
+            if self._is_changing(request.category_id):
+                self._held.append((call, index, page))
+            else:
+                self._respond(call, index, page)
         except LightningStateError as error:
             self._respond(call, index, refusal(error))
         return self._flush(now_us)
@@ -196,6 +211,7 @@ class Shard:
             self._apply(operation, row)
         for operation, row in zip(operations, rows, strict=True):
             self._finish(operation, _result(row))
+        self._release_pages()
         return self._flush(now_us)
 
     def commit_refused(self, ticket: int, refused: Refused, now_us: int) -> list[Effect]:
@@ -203,6 +219,7 @@ class Shard:
         operations, _ = self._end_commit(ticket)
         for operation in operations:
             self._finish(operation, refused)
+        self._release_pages()
         return self._flush(now_us)
 
     def commit_unknown(self, ticket: int) -> list[Effect]:
@@ -219,10 +236,11 @@ class Shard:
         for loading in self._loading.values():
             for call, index in loading.reads:
                 self._respond(call, index, refused)
-        for call, index, _ in self._scans.values():
+        for call, index, _ in (*self._scans.values(), *self._held):
             self._respond(call, index, refused)
         for memory in (self._queues, self._writes, self._loading, self._loads, self._lookups, self._scans):
             memory.clear()
+        self._held.clear()
         self._judging.clear()
         self._ready.clear()
         self._pending = 0
@@ -244,15 +262,22 @@ class Shard:
 
     def _read(self, call: int, index: int, request: Get) -> None:
         slot = self._owned(request.slot)
-        entry = self.hot.get(request.slot, request.key)
+        queue = self._queues.get((request.slot, request.key))
+        # The base of the write under way is the last committed entry, and the only one to answer from while that write
+        # is being committed: the store may show it already, and no reply may before the invalidation.
+        entry = (queue[0].base if queue else None) or self.hot.get(request.slot, request.key)
         if entry is not None:
-            self._respond(call, index, _found(request.slot, slot, entry))
+            self._respond(call, index, _found(request.slot, slot, self._current(request.slot, entry)))
         else:
             self._check_place(request.slot, request.key)
             self._load(request.slot, request.key).reads.append((call, index))
 
     def _list(self, call: int, index: int, request: List) -> None:
         category = self._registered(request.category_id).category
+        if not any(category_of_slot(slot) == request.category_id for slot in self.slots):
+            raise NotOwnerError(f"no slot of {category.name} is owned here")
+        if request.limit < 1:
+            raise ProtocolError(f"a list of at most {request.limit} states: the limit is at least 1")
         if request.index and request.index not in category.indexes:
             raise UnknownCategoryError(
                 f"{category.name} has no index {request.index!r}; it has {', '.join(category.indexes) or 'none'}"
@@ -267,9 +292,13 @@ class Shard:
             raise NotOwnerError(f"slot epoch is {slot.epoch}, the request names {request.epoch}")
         if waiter.seq < session.floor:
             raise RequestBarredError("this request was answered already and its answer acknowledged")
-        if (answer := session.answers.get(waiter.seq)) is not None:
+        identity = (request.slot, principal, request.request_id)
+        answer = session.answer(waiter.seq, identity) if isinstance(request, Write) else session.answers.get(waiter.seq)
+        if answer is not None:
             self._respond(waiter.call, waiter.index, answer)
             return
+        if isinstance(request, Write) and not request.fresh:
+            session.repeated(waiter.seq, identity)
         try:
             self._join_or_enqueue(waiter, request, principal)
         except LightningStateError as error:
@@ -285,6 +314,8 @@ class Shard:
                 _check_same(pending.digest, operation)
                 pending.waiters.append(waiter)
                 return
+            if request.op is Op.BAR:
+                raise ProtocolError("a bar is written by Resolve, not by Write")
             check_body(request.body, self.limits)
         self._check_place(request.slot, request.key)
         queue = self._queues.get(operation.place)
@@ -298,7 +329,7 @@ class Shard:
             self._writes[operation.identity] = operation
         if queue is None:
             self._queues[operation.place] = deque([operation])
-            self._start(operation)
+            self._next.append(operation)
         else:
             queue.append(operation)
 
@@ -329,7 +360,7 @@ class Shard:
             if isinstance(operation.request, Resolve):
                 self._prepare_resolve(operation)
             else:
-                self._prepare_write(operation, operation.request)
+                self._prepare_write(operation, operation.request, operation.base)
         except LightningStateError as error:
             self._finish(operation, refusal(error))
 
@@ -340,9 +371,10 @@ class Shard:
         else:
             self._finish(operation, Resolution(applied.op is not Op.BAR, applied.version))
 
-    def _prepare_write(self, operation: Operation, write: Write) -> None:
+    def _prepare_write(self, operation: Operation, write: Write, base: Entry) -> None:
         slot = self.slots[write.slot]
         registered = self._registered(category_of_slot(write.slot))
+        operation.base = _upcast(registered.category, base)
         if (operation.principal, write.request_id) in slot.barred:
             raise RequestBarredError(f"request {write.request_id!r} was declared not applied; use a new id")
         if operation.applied is not None:
@@ -370,13 +402,15 @@ class Shard:
         queue = self._queues[operation.place]
         queue.popleft()
         if queue:
-            self._start(queue[0])
+            self._next.append(queue[0])
         else:
             del self._queues[operation.place]
 
     # -- commit ---
 
     def _flush(self, now_us: int) -> list[Effect]:
+        while self._next:  # a loop, not a recursion: a long queue of refusals must not exhaust the stack
+            self._start(self._next.popleft())
         if self._ready and self._committing is None:
             self._begin_commit(now_us)
         return self._take_effects()
@@ -400,7 +434,6 @@ class Shard:
 
     def _row(self, operation: Operation, revision: int, now_us: int) -> JournalRow:
         request, change = operation.request, operation.change
-        registered = self._registered(category_of_slot(request.slot))
         base = operation.base
         return JournalRow(
             slot=request.slot,
@@ -410,7 +443,7 @@ class Shard:
             version=change.version if change else 0,
             op=request.op if isinstance(request, Write) else Op.BAR,
             body=change.body if change else None,
-            schema_version=registered.category.schema_version,
+            schema_version=change.schema_version if change else 0,
             indexes=change.indexes if change else {},
             principal=operation.principal,
             request_id=request.request_id,
@@ -435,7 +468,20 @@ class Shard:
         entry = Entry(row.key, row.version, row.revision, row.body, row.schema_version, row.time_us)
         self._effects.append(Invalidate(row.slot, row.key, row.epoch, row.revision, row.version))
         self._effects.append(Notify(row))
-        self._arrived(row.slot, entry)
+        if self._registered(category_of_slot(row.slot)).category.schema_version == row.schema_version:
+            self.hot.put(row.slot, entry)
+        else:
+            self.hot.evict(row.slot, row.key)  # a newer schema was registered meanwhile: what is hot is of the newest
+
+    def _is_changing(self, category_id: int) -> bool:
+        """Whether the store may show a commit whose success has not been told yet."""
+        rows = self._committing[2] if self._committing is not None else []
+        return any(category_of_slot(row.slot) == category_id for row in rows)
+
+    def _release_pages(self) -> None:
+        held, self._held = self._held, []
+        for call, index, page in held:
+            self._respond(call, index, page)
 
     # -- loading ---
 
@@ -448,15 +494,13 @@ class Shard:
         return loading
 
     def _arrived(self, slot: int, entry: Entry) -> None:
-        """The newest committed entry of a key is known, by a load or a commit: keep it, and answer who waits for it.
+        """The last committed entry of a key was loaded: keep it, and answer who waits for it.
 
-        A commit answers a load still on its way, whose result is older by then and is ignored when it comes.
+        No commit can have overtaken the load: a key's write waits for it, and while a write is based on an entry,
+        reads are answered from that one and nothing is loaded.
         """
         self.hot.put(slot, entry)
-        loading = self._loading.pop((slot, entry.key), None)
-        if loading is None:
-            return
-        self._loads.pop(loading.ticket, None)
+        loading = self._loading.pop((slot, entry.key))
         for call, index in loading.reads:
             self._respond(call, index, _found(slot, self.slots[slot], entry))
         if loading.operation is not None:
@@ -470,6 +514,12 @@ class Shard:
         if loading.operation is not None:
             self._lookups = {t: o for t, o in self._lookups.items() if o is not loading.operation}
             self._finish(loading.operation, refused)
+
+    def _lookup_refused(self, operation: Operation, refused: Refused) -> None:
+        loading = self._loading.get(operation.place)
+        if loading is not None:
+            loading.operation = None
+        self._finish(operation, refused)
 
     def _current(self, slot: int, entry: Entry) -> Entry:
         return _upcast(self._registered(category_of_slot(slot)).category, entry)
