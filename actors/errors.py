@@ -288,6 +288,28 @@ class CorpusError(LightningStateError):
     http_status = 422
 
 
+class ResearchFailedError(LightningStateError):
+    """A research run ended Failed; what it had recorded can be taken over with --resume. Details: research_id, reason."""
+
+    code = "research_failed"
+    http_status = 409
+
+
+class ResearchTakenOverError(LightningStateError):
+    """Another process has taken over this research run: this one must not write to it any more."""
+
+    code = "research_taken_over"
+    http_status = 409
+
+
+class JudgeError(LightningStateError):
+    """The OpenAI-compatible endpoint could not be reached, refused, or answered something that cannot be used."""
+
+    code = "judge"
+    retryable = True
+    http_status = 503
+
+
 class ProtocolError(LightningStateError):
     """A frame could not be understood: client and service speak different protocol versions, or bytes were damaged."""
 

@@ -1,0 +1,60 @@
+"""What a run is asked to do: the same for all its agents, and recorded with the run."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+MIN_FACTS = 5
+MAX_ITERATIONS = 4
+RESEARCHERS = 2
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A question, where to look, and when to stop."""
+
+    research_id: str
+    query: str
+    corpus_path: str | None
+    """The folder or file; None: what the installed distributions carry."""
+    corpus_index: str
+    """The directory of its index, built before the run begins."""
+    service: str
+    runner: str
+    """This attempt at the run: a later one takes over, and this one may then write no more."""
+    max_iterations: int = MAX_ITERATIONS
+    min_facts: int = MIN_FACTS
+    researchers: int = RESEARCHERS
+    taken_over_from: str | None = None
+
+    def agent_id(self, role: str) -> str:
+        """The id of one of the run's agents."""
+        return f"{self.research_id}/{role}"
+
+    def recorded(self) -> dict[str, Any]:
+        """What a resumed run needs to know, for the research state's metadata."""
+        names = ("corpusPath", "maxIterations", "minFacts", "researchers", "runner", "takenOverFrom")
+        values = msgspec.to_builtins(self)
+        return {name: values[name] for name in names if values[name] is not None}
+
+
+def new_research_id() -> str:
+    """Sorts by time, and is short enough to be typed: `r-20260102-030405-1f2e`."""
+    return f"r-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def new_runner() -> str:
+    """A name for one attempt at a run."""
+    return secrets.token_hex(8)
+
+
+def restored(metadata: Mapping[str, Any], **known: Any) -> Order:
+    """The order of a recorded run; `known` are the fields that its metadata does not hold or that differ now."""
+    names = {"corpusPath": "corpus_path", "maxIterations": "max_iterations", "minFacts": "min_facts"}
+    names |= {"researchers": "researchers", "takenOverFrom": "taken_over_from"}
+    found = {field: metadata[name] for name, field in names.items() if name in metadata}
+    return Order(**{"corpus_path": None, **found, **known})
