@@ -295,6 +295,14 @@ class ResearchFailedError(LightningStateError):
     http_status = 409
 
 
+class AgentLostError(LightningStateError):
+    """An agent's process ended and could not be started again."""
+
+    code = "agent_lost"
+    retryable = True
+    http_status = 503
+
+
 class ResearchTakenOverError(LightningStateError):
     """Another process has taken over this research run: this one must not write to it any more."""
 

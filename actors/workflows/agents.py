@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from lightning_state.actors.client import AsyncStateClient
@@ -28,21 +28,15 @@ class AgentRecord:
             found = await self._agents.get(self.agent_id, consistency="linearizable")
         except StateNotFoundError:
             found = await self._create()
-        if found.status is AgentStatus.COMPLETED:
-            return found
         if found.status is AgentStatus.FAILED:
-            found = await self._agents.update_status(self.agent_id, AgentStatus.INITIALIZING)
-        return await self._agents.update(
-            self.agent_id, lambda agent: agent.replace(status=AgentStatus.READY, active_task_ids=())
-        )
+            await self._agents.update_status(self.agent_id, AgentStatus.INITIALIZING)
+        return await self._change(lambda agent: agent.replace(status=AgentStatus.READY, active_task_ids=()))
 
     @asynccontextmanager
     async def working(self, task_id: str) -> AsyncIterator[None]:
         """Processing with this task while the block runs, Ready after it. A block that raises leaves Processing."""
         began_s = time.monotonic()
-        await self._agents.update(
-            self.agent_id, lambda agent: agent.replace(status=AgentStatus.PROCESSING, active_task_ids=(task_id,))
-        )
+        await self._change(lambda agent: agent.replace(status=AgentStatus.PROCESSING, active_task_ids=(task_id,)))
         yield
         busy_s = time.monotonic() - began_s
 
@@ -57,7 +51,7 @@ class AgentRecord:
                 },
             )
 
-        await self._agents.update(self.agent_id, done)
+        await self._change(done)
 
     async def complete(self) -> None:
         """Completed, for good."""
@@ -72,9 +66,14 @@ class AgentRecord:
             properties = {**agent.properties, "reason": reason} if reason else agent.properties
             return agent.replace(status=status, active_task_ids=(), properties=properties)
 
+        await self._change(ended)
+
+    async def _change(self, fn: Callable[[AgentState], AgentState]) -> AgentState:
+        """The agent after `fn`; one that has ended stays as it is, and what changes nothing is not written."""
         found = await self._agents.get(self.agent_id, consistency="linearizable")
-        if found.status not in TERMINAL:
-            await self._agents.update(self.agent_id, ended)
+        if found.status in TERMINAL or fn(found) == found:
+            return found
+        return await self._agents.update(self.agent_id, lambda agent: agent if agent.status in TERMINAL else fn(agent))
 
     async def _create(self) -> AgentState:
         agent = AgentState(

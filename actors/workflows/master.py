@@ -29,9 +29,8 @@ logger = logging.getLogger(__name__)
 class Master:
     """The master of one run, as a Ray actor: `run` it once; `cancel` ends it Failed."""
 
-    def __init__(self, order: Order, supervisor: Any, judge: JudgeSettings) -> None:
+    def __init__(self, order: Order, judge: JudgeSettings) -> None:
         self._order = order
-        self._supervisor = supervisor
         self._judge = Judge(judge) if judge.base_url else None
         self._state = AsyncStateClient.connect(service=order.service)
         agent_id = order.agent_id("master")
@@ -72,6 +71,7 @@ class Master:
                 iteration += 1
             if self._judge is not None:
                 await self._effect("summary", self._summarise)
+        # The run last: while it is not Completed, it can be resumed, and its agents may end twice.
         await self._supervisor.complete.remote()
         await self._agent.complete()
         await self._effect("complete", self._journal.complete)
@@ -103,6 +103,10 @@ class Master:
         )
         return not verdict.stop
 
+    @property
+    def _supervisor(self) -> Any:
+        return self._order.actor("supervisor")
+
     async def _effect(self, name: str, write: Callable[[], Awaitable[object]]) -> Mapping[str, Any]:
         """A step that changes the run's own states."""
 
@@ -133,9 +137,8 @@ class Master:
         except LightningStateError:  # the service itself is what failed: the caller must hear the reason at least
             logger.warning("research %s: its failure could not be recorded", self._order.research_id, exc_info=True)
             return failure
-        await asyncio.gather(
-            self._agent.fail(failure.reason), self._supervisor.fail.remote(failure.reason), return_exceptions=True
-        )
+        await asyncio.gather(self._agent.fail(failure.reason), self._fail_others(failure.reason), return_exceptions=True)
         return failure
 
-
+    async def _fail_others(self, reason: str) -> None:
+        await self._supervisor.fail.remote(reason)

@@ -8,6 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import ray
+
+from lightning_state.actors.errors import AgentLostError
+from lightning_state.actors.wire.names import NAMESPACE, directory_name
 
 MIN_FACTS = 5
 MAX_ITERATIONS = 4
@@ -35,11 +39,27 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         """The id of one of the run's agents."""
         return f"{self.research_id}/{role}"
 
+    def actor_name(self, role: str) -> str:
+        """The Ray actor of one of this attempt's agents, found by name: agents that Ray restarts find each other so."""
+        return f"{actors_prefix(self.service)}{self.research_id}/{self.runner}/{role}"
+
+    def actor(self, role: str) -> Any:
+        """A handle of that actor. Raises AgentLostError when it has ended for good."""
+        try:
+            return ray.get_actor(self.actor_name(role), namespace=NAMESPACE)
+        except ValueError as error:
+            raise AgentLostError(f"the {role} of research {self.research_id} has ended") from error
+
     def recorded(self) -> dict[str, Any]:
         """What a resumed run needs to know, for the research state's metadata."""
         names = ("corpusPath", "maxIterations", "minFacts", "researchers", "runner", "takenOverFrom")
         values = msgspec.to_builtins(self)
         return {name: values[name] for name in names if values[name] is not None}
+
+
+def actors_prefix(service: str) -> str:
+    """How the names of all agents' actors in a service begin."""
+    return directory_name(service).removesuffix("directory") + "research/"
 
 
 def new_research_id() -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from lightning_state.actors.models import FactState, FactVerificationStatus, ResearchState, VerificationState
+
+NOT_CONFIRMED = "Not confirmed"
+"""The heading of the facts that verification refuted."""
+
+_REFUTED = (FactVerificationStatus.DISPUTED.value, FactVerificationStatus.FAILED.value)
+_CITATION = re.compile(r"\[(\d+)\]")
 
 
 class ReportFact(msgspec.Struct, frozen=True, rename="camel"):
@@ -28,6 +35,11 @@ class ReportFact(msgspec.Struct, frozen=True, rename="camel"):
     verification_status: str
     verified_by: str
     issues: list[str]
+
+    @property
+    def is_refuted(self) -> bool:
+        """Verification disputes it or could not find it in its source."""
+        return self.verification_status in _REFUTED
 
 
 class Report(msgspec.Struct, frozen=True, rename="camel"):
@@ -52,29 +64,17 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     notes: list[str]
     """What a reader must know beside: the judge's failures, a failed run's reason, a run that was taken over."""
 
-    @property
-    def standing(self) -> list[ReportFact]:
-        """The facts that verification did not refute."""
-        return [fact for fact in self.facts if fact.verification_status not in _REFUTED]
-
-    @property
-    def refuted(self) -> list[ReportFact]:
-        """The facts that verification disputes or could not find in their source."""
-        return [fact for fact in self.facts if fact.verification_status in _REFUTED]
-
-
-_REFUTED = (FactVerificationStatus.DISPUTED.value, FactVerificationStatus.FAILED.value)
-
 
 def report(run: ResearchState, verifications: Sequence[VerificationState]) -> Report:
     """The report of a run in any status."""
     by_id = {item.verification_id: item for item in verifications}
     about: Mapping[str, Any] = run.metadata.get("facts", {})
-    cited: Sequence[str] = run.metadata.get("summary", {}).get("cited", ())
-    facts = [
-        _fact(number, fact, about.get(fact.id, {}), by_id.get(f"{run.research_id}/{fact.id}"))
-        for number, fact in enumerate(_ordered(run, about, cited), 1)
+    unnumbered = [
+        _fact(fact, about.get(fact.id, {}), by_id.get(f"{run.research_id}/{fact.id}"))
+        for fact in _best_first(run, about)
     ]
+    shown = [fact for _, facts in grouped(unnumbered) for fact in facts]
+    facts = [msgspec.structs.replace(fact, number=number) for number, fact in enumerate(shown, 1)]
     summary = run.metadata.get("summary", {})
     return Report(
         research_id=run.research_id,
@@ -88,7 +88,7 @@ def report(run: ResearchState, verifications: Sequence[VerificationState]) -> Re
         sources=list(run.sources),
         iterations=[_plain(one) for one in run.metadata.get("iterations", ())],
         stopped=run.metadata.get("stopped", ""),
-        summary=summary.get("text"),
+        summary=_renumbered(summary, facts) if summary else None,
         summary_by=summary.get("model"),
         notes=_notes(run),
     )
@@ -100,12 +100,13 @@ def to_json(made: Report) -> str:
 
 
 def grouped(facts: Sequence[ReportFact]) -> list[tuple[str, list[ReportFact]]]:
-    """Facts by what they are said of, groups and facts in the order of the best."""
+    """Facts by what they are said of, in the order of each group's best; what was refuted makes the last group."""
     groups: dict[str, list[ReportFact]] = {}
     for fact in facts:
-        place = fact.source_label.rsplit(", line ", 1)[0]
-        groups.setdefault(f"{fact.title} — {place}" if fact.title else place, []).append(fact)
-    return list(groups.items())
+        if not fact.is_refuted:
+            groups.setdefault(_subject(fact), []).append(fact)
+    refuted = [fact for fact in facts if fact.is_refuted]
+    return [*groups.items(), *([(NOT_CONFIRMED, refuted)] if refuted else [])]
 
 
 def to_markdown(made: Report) -> str:
@@ -113,18 +114,13 @@ def to_markdown(made: Report) -> str:
     lines = [f"# {made.query}", ""]
     if made.summary:
         lines += [made.summary, "", f"*Written by {made.summary_by} from the facts below.*", ""]
-    if not made.standing:
-        lines += ["No fact of the corpus answers this question.", ""]
-    for title, facts in grouped(made.standing):
+    if not made.facts:
+        lines += ["The corpus holds nothing on this question.", ""]
+    for title, facts in grouped(made.facts):
         lines += [f"## {title}", ""]
-        lines += [f"{fact.number}. {fact.content}  \n   {_provenance(fact)}" for fact in facts]
-        lines += [""]
-    if made.refuted:
-        lines += ["## Not confirmed", ""]
-        lines += [
-            f"{fact.number}. {fact.content}  \n   {_provenance(fact)}: {'; '.join(fact.issues)}"
-            for fact in made.refuted
-        ]
+        for fact in facts:
+            issues = f" · {'; '.join(fact.issues)}" if fact.issues else ""
+            lines += [f"{fact.number}. {fact.content}  ", f"   {provenance(fact)}{issues}"]
         lines += [""]
     lines += ["## How this was found", ""]
     lines += [f"- {line}" for line in account(made)]
@@ -148,25 +144,39 @@ def account(made: Report) -> list[str]:
     return [*lines, *made.notes, f"research {made.research_id}: {made.status}"]
 
 
-def _provenance(fact: ReportFact) -> str:
+def provenance(fact: ReportFact) -> str:
+    """Where a fact stands, and what it is worth."""
     return f"{fact.source_label} · {fact.verification_status} · relevance {fact.confidence_score:.2f}"
 
 
-def _ordered(run: ResearchState, about: Mapping[str, Any], cited: Sequence[str]) -> list[FactState]:
-    """As the summary numbers them where there is one; then best first, the refuted ones last."""
-    place = {fact_id: number for number, fact_id in enumerate(cited)}
-
-    def rank(fact: FactState) -> tuple[bool, int, float, str]:
-        score = float(about.get(fact.id, {}).get("score", 0.0))
-        refuted = fact.verification_status.value in _REFUTED
-        return refuted, place.get(fact.id, len(place)), -score, fact.source
+def _best_first(run: ResearchState, about: Mapping[str, Any]) -> list[FactState]:
+    def rank(fact: FactState) -> tuple[float, str]:
+        return -float(about.get(fact.id, {}).get("score", 0.0)), fact.source
 
     return sorted(run.extracted_facts, key=rank)
 
 
-def _fact(number: int, fact: FactState, about: Mapping[str, Any], checked: VerificationState | None) -> ReportFact:
+def _subject(fact: ReportFact) -> str:
+    """What a fact is said of: `ray.actor.exit_actor`, `ray README: Concepts`, or a file and its headings."""
+    place = fact.source_label.rsplit(", line ", 1)[0]
+    distribution, _, module = place.partition(", ")
+    if not module:
+        return f"{place}: {fact.title}" if fact.title else place
+    if module == "README":
+        return f"{distribution.split()[0]} README: {fact.title}"
+    return fact.title if fact.title.startswith(module) else f"{module}.{fact.title}"
+
+
+def _renumbered(summary: Mapping[str, Any], facts: Sequence[ReportFact]) -> str:
+    """The judge's text with its citations numbered as the report numbers the facts."""
+    numbers = {fact.id: fact.number for fact in facts}
+    cited: Sequence[str] = summary["cited"]
+    return _CITATION.sub(lambda match: f"[{numbers[cited[int(match[1]) - 1]]}]", summary["text"])
+
+
+def _fact(fact: FactState, about: Mapping[str, Any], checked: VerificationState | None) -> ReportFact:
     return ReportFact(
-        number=number,
+        number=0,
         id=fact.id,
         content=fact.content,
         title=about.get("title", ""),

@@ -14,6 +14,7 @@ from lightning_state.actors.client import StateClient
 from lightning_state.actors.errors import InvalidStateError, ResearchFailedError, StateNotFoundError
 from lightning_state.actors.models import ResearchState, ResearchStatus, utc_now
 from lightning_state.actors.settings import JudgeSettings
+from lightning_state.actors.wire.names import NAMESPACE
 from lightning_state.actors.workflows import order as orders
 from lightning_state.actors.workflows.corpus import Corpus
 from lightning_state.actors.workflows.failure import Failure, failure_of
@@ -103,6 +104,13 @@ def run(order: Order, state: StateClient, *, judge: JudgeSettings, watch: Watche
     return state.research.get(order.research_id, consistency="linearizable")
 
 
+def other_runs(service: str) -> list[str]:
+    """The ids of the runs that are under way in a service, whoever ordered them."""
+    prefix = orders.actors_prefix(service)
+    names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+    return sorted({name.removeprefix(prefix).split("/")[0] for name in names if name.startswith(prefix)})
+
+
 def _start(order: Order, judge: JudgeSettings) -> list[Any]:
     """Master, supervisor and researchers, on this node: it holds the corpus index. They end with this process."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -113,13 +121,15 @@ def _start(order: Order, judge: JudgeSettings) -> list[Any]:
         "max_restarts": _RESTARTS,
         "max_task_retries": _RESTARTS,
     }
-    researchers = [
-        ray.remote(Researcher).options(**options).remote(order, number, judge)
-        for number in range(1, order.researchers + 1)
+    kinds: dict[str, tuple[type[Any], tuple[Any, ...]]] = {
+        "master": (Master, (order, judge)),
+        "supervisor": (Supervisor, (order,)),
+        **{f"researcher-{number}": (Researcher, (order, number, judge)) for number in range(1, order.researchers + 1)},
+    }
+    return [
+        ray.remote(kind).options(name=order.actor_name(role), namespace=NAMESPACE, **options).remote(*arguments)
+        for role, (kind, arguments) in kinds.items()
     ]
-    supervisor = ray.remote(Supervisor).options(**options).remote(order, researchers)
-    master = ray.remote(Master).options(**options).remote(order, supervisor, judge)
-    return [master, supervisor, *researchers]
 
 
 def _watch(order: Order, state: StateClient, result: Any, watch: Watcher) -> Failure | None:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from ray.exceptions import RayError
 
 from lightning_state.actors.client import AsyncStateClient
+from lightning_state.actors.errors import AgentLostError
 from lightning_state.actors.models import utc_now
 from lightning_state.actors.workflows import evidence, finding, plan
 from lightning_state.actors.workflows.agents import AgentRecord
@@ -29,9 +31,9 @@ class Selection(msgspec.Struct, frozen=True):
 class Supervisor:
     """The supervisor of one run, as a Ray actor. Its calls are steps: asked again, they answer what is recorded."""
 
-    def __init__(self, order: Order, researchers: Sequence[Any]) -> None:
+    def __init__(self, order: Order) -> None:
         self._order = order
-        self._researchers = list(researchers)
+        self._roles = [f"researcher-{number}" for number in range(1, order.researchers + 1)]
         self._state = AsyncStateClient.connect(service=order.service)
         agent_id = order.agent_id("supervisor")
         self._agent = AgentRecord(self._state, agent_id, "supervisor", order.research_id)
@@ -39,7 +41,7 @@ class Supervisor:
 
     async def enlist(self) -> list[str]:
         """Registered and Ready, with all researchers; the agent ids."""
-        others = [researcher.enlist.remote() for researcher in self._researchers]
+        others = [self._order.actor(role).enlist.remote() for role in self._roles]
         return [(await self._agent.enlist()).agent_id, *await asyncio.gather(*others)]
 
     async def queries(self, iteration: int, known: Sequence[Finding], asked: Sequence[str]) -> list[str]:
@@ -48,7 +50,7 @@ class Supervisor:
         async def work() -> dict[str, Any]:
             if not asked:
                 return {"queries": plan.first_queries(self._order.query)}
-            expansions: list[str] = await self._researchers[0].expand.remote(known)
+            expansions: list[str] = await self._researcher(0).expand.remote(known)
             return {"queries": plan.next_queries(expansions, asked)}
 
         return list((await self._steps.run(f"iteration-{iteration}/plan", work))["queries"])
@@ -79,7 +81,7 @@ class Supervisor:
             return {"contradictions": await asyncio.to_thread(evidence.contradictions, standing)}
 
         async with self._agent.working(f"{self._order.research_id}/iteration-{iteration}/verify"):
-            shares = [list(new[start :: len(self._researchers)]) for start in range(len(self._researchers))]
+            shares = [list(new[start :: len(self._roles)]) for start in range(len(self._roles))]
             calls = [
                 self._researcher(number).verify.remote(f"iteration-{iteration}/verify-{number + 1}", share)
                 for number, share in enumerate(shares)
@@ -92,16 +94,18 @@ class Supervisor:
 
     async def complete(self) -> None:
         """The run is done: so are the researchers."""
-        await asyncio.gather(self._agent.complete(), *(each.complete.remote() for each in self._researchers))
+        await asyncio.gather(self._agent.complete(), *(self._order.actor(role).complete.remote() for role in self._roles))
 
     async def fail(self, reason: str) -> None:
         """The run has failed: so have the researchers. One whose process is gone cannot say so itself."""
-        calls = [each.fail.remote(reason) for each in self._researchers]
-        outcomes = await asyncio.gather(self._agent.fail(reason), *calls, return_exceptions=True)
-        for number, outcome in enumerate(outcomes[1:], 1):
-            if isinstance(outcome, BaseException):
-                agent_id = self._order.agent_id(f"researcher-{number}")
-                await AgentRecord(self._state, agent_id, "researcher", self._order.research_id).fail(reason)
+        await asyncio.gather(self._agent.fail(reason), *(self._fail(role, reason) for role in self._roles))
+
+    async def _fail(self, role: str, reason: str) -> None:
+        try:
+            await self._order.actor(role).fail.remote(reason)
+        except (AgentLostError, RayError):
+            agent = AgentRecord(self._state, self._order.agent_id(role), "researcher", self._order.research_id)
+            await agent.fail(reason)
 
     def _researcher(self, number: int) -> Any:
-        return self._researchers[number % len(self._researchers)]
+        return self._order.actor(self._roles[number % len(self._roles)])
