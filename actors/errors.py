@@ -289,7 +289,7 @@ class CorpusError(LightningStateError):
 
 
 class ResearchFailedError(LightningStateError):
-    """A research run ended Failed; what it had recorded can be taken over with --resume. Details: research_id, reason."""
+    """A research run ended Failed; --resume takes over what it had recorded. Details: research_id, reason."""
 
     code = "research_failed"
     http_status = 409

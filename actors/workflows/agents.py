@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from lightning_state.actors.client import AsyncStateClient
@@ -33,7 +33,7 @@ class AgentRecord:
         return await self._change(lambda agent: agent.replace(status=AgentStatus.READY, active_task_ids=()))
 
     @asynccontextmanager
-    async def working(self, task_id: str) -> AsyncIterator[None]:
+    async def working(self, task_id: str) -> AsyncGenerator[None]:
         """Processing with this task while the block runs, Ready after it. A block that raises leaves Processing."""
         began_s = time.monotonic()
         await self._change(lambda agent: agent.replace(status=AgentStatus.PROCESSING, active_task_ids=(task_id,)))
@@ -76,9 +76,7 @@ class AgentRecord:
         return await self._agents.update(self.agent_id, lambda agent: agent if agent.status in TERMINAL else fn(agent))
 
     async def _create(self) -> AgentState:
-        agent = AgentState(
-            agent_id=self.agent_id, agent_type=self._type, properties={"researchId": self._research_id}
-        )
+        agent = AgentState(agent_id=self.agent_id, agent_type=self._type, properties={"researchId": self._research_id})
         try:
             return await self._agents.set(agent)
         except VersionConflictError:  # a retried call was first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,15 +10,8 @@ from typing import Any
 
 import msgspec
 
-from lightning_state.actors.core.verl.answers import answer_plain
-from lightning_state.actors.core.verl.messages import (
-    CheckConsistency,
-    ConsistencyReport,
-    FactClaim,
-    FactReport,
-    Statement,
-    VerifyFacts,
-)
+from lightning_state.actors.client._async.verl import AsyncVerl
+from lightning_state.actors.core.verl.messages import FactClaim, Statement
 from lightning_state.actors.models import FactVerificationStatus
 from lightning_state.actors.workflows.corpus.markup import plain
 from lightning_state.actors.workflows.finding import Finding
@@ -27,7 +21,9 @@ LINES_AFTER = 12
 MOST_LINES_BEFORE = 40
 """An argument's name stands above the later sentences on it."""
 
-_BEGINS_PIECE = re.compile(r"\s*(?:[-*+•]\s|\d{1,2}[.)]\s|\*{0,2}`{0,2}[A-Za-z_][\w.]*`{0,2}\s*(?:\([^)]*\))?\s*:(?:\s|$))|\s*:\w")
+_BEGINS_PIECE = re.compile(
+    r"\s*(?:[-*+•]\s|\d{1,2}[.)]\s|\*{0,2}`{0,2}[A-Za-z_][\w.]*`{0,2}\s*(?:\([^)]*\))?\s*:(?:\s|$))|\s*:\w"
+)
 _NAME = re.compile(r"[\w.]+")
 
 
@@ -78,12 +74,10 @@ def claim_of(item: Finding) -> FactClaim:
     return FactClaim(item.fact_id, rest if is_named else item.sentence, text)
 
 
-def check_support(items: Sequence[Finding]) -> list[Assessment]:
+async def check_support(verl: AsyncVerl, items: Sequence[Finding]) -> list[Assessment]:
     """Whether each fact's source supports it. A source that cannot be read supports nothing."""
-    claims = [claim_of(item) for item in items]
-    report = answer_plain(VerifyFacts(claims))
-    if not isinstance(report, FactReport):
-        raise TypeError(f"verification of facts answered {type(report).__name__}")
+    claims = await asyncio.to_thread(lambda: [claim_of(item) for item in items])
+    report = await verl.verify_facts(claims)
     found: list[Assessment] = []
     for claim, finding in zip(claims, report.findings, strict=True):
         status, reason = finding.status, finding.reason
@@ -94,11 +88,9 @@ def check_support(items: Sequence[Finding]) -> list[Assessment]:
     return found
 
 
-def contradictions(contents: Mapping[str, str]) -> dict[str, list[str]]:
+async def contradictions(verl: AsyncVerl, contents: Mapping[str, str]) -> dict[str, list[str]]:
     """Fact id → how other facts contradict it; only facts that are contradicted."""
-    report = answer_plain(CheckConsistency([Statement(name, text) for name, text in contents.items()], []))
-    if not isinstance(report, ConsistencyReport):
-        raise TypeError(f"the consistency check answered {type(report).__name__}")
+    report = await verl.check_consistency([Statement(name, text) for name, text in contents.items()])
     found: dict[str, list[str]] = {}
     for item in report.contradictions:
         if item.first != item.second:

@@ -12,6 +12,7 @@ from lightning_state.actors.models import FactState, FactVerificationStatus, Res
 from lightning_state.actors.workflows.evidence import Assessment
 from lightning_state.actors.workflows.failure import Failure
 from lightning_state.actors.workflows.finding import Finding
+from lightning_state.actors.workflows.metadata import metadata_of
 from lightning_state.actors.workflows.order import Order
 from lightning_state.actors.workflows.progress import Progress
 
@@ -55,13 +56,12 @@ class RunJournal:
             known = {fact.id for fact in run.extracted_facts}
             new = [item.fact(at) for item in findings if item.fact_id not in known]
             documents = dict.fromkeys([*run.sources, *(item.document for item in findings)])
-            about = {
-                item.fact_id: {"title": item.title, "label": item.label, "score": item.score} for item in findings
-            }
+            about = {item.fact_id: {"title": item.title, "label": item.label, "score": item.score} for item in findings}
+            metadata = metadata_of(run)
             return run.replace(
                 extracted_facts=(*run.extracted_facts, *new),
                 sources=tuple(documents),
-                metadata={**run.metadata, "facts": {**run.metadata.get("facts", {}), **about}},
+                metadata={**metadata, "facts": {**metadata.get("facts", {}), **about}},
             )
 
         await self._change(added)
@@ -96,8 +96,9 @@ class RunJournal:
         }
 
         def noted(run: ResearchState) -> ResearchState:
-            lines = [one for one in run.metadata.get("iterations", ()) if one["iteration"] != iteration]
-            metadata = {**run.metadata, "iterations": [*lines, line]}
+            recorded = metadata_of(run)
+            lines = [one for one in recorded.get("iterations", ()) if one["iteration"] != iteration]
+            metadata = {**recorded, "iterations": [*lines, line]}
             return run.replace(metadata={**metadata, "stopped": reason} if reason else metadata)
 
         changed = await self._change(noted)
@@ -136,10 +137,11 @@ class RunJournal:
         return run
 
     def _claimed(self, run: ResearchState) -> ResearchState:
-        if run.metadata.get("runner") == self._order.runner:
+        metadata = metadata_of(run)
+        if metadata.get("runner") == self._order.runner:
             return run
-        attempts = int(run.metadata.get("attempts", 1)) + 1
-        return run.replace(metadata={**run.metadata, "runner": self._order.runner, "attempts": attempts})
+        attempts = metadata.get("attempts", 1) + 1
+        return run.replace(metadata={**metadata, "runner": self._order.runner, "attempts": attempts})
 
     async def _dispute(self, one: Assessment) -> None:
         verification_id = f"{self._order.research_id}/{one.fact_id}"

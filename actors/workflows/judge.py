@@ -51,6 +51,11 @@ class _Opinion(msgspec.Struct, frozen=True):
     reason: str
 
 
+def judge_of(settings: JudgeSettings) -> Judge | None:
+    """The judge, where one is configured."""
+    return Judge(settings) if settings.base_url else None
+
+
 class Judge:
     """A chat model behind `POST {base_url}/chat/completions`."""
 

@@ -16,7 +16,7 @@ from lightning_state.actors.settings import JudgeSettings
 from lightning_state.actors.workflows.agents import AgentRecord
 from lightning_state.actors.workflows.failure import Failure, failure_of
 from lightning_state.actors.workflows.journal import RunJournal
-from lightning_state.actors.workflows.judge import Judge
+from lightning_state.actors.workflows.judge import Judge, judge_of
 from lightning_state.actors.workflows.order import Order
 from lightning_state.actors.workflows.progress import Progress
 from lightning_state.actors.workflows.quality import converged
@@ -31,7 +31,7 @@ class Master:
 
     def __init__(self, order: Order, judge: JudgeSettings) -> None:
         self._order = order
-        self._judge = Judge(judge) if judge.base_url else None
+        self._judge: Judge | None = judge_of(judge)
         self._state = AsyncStateClient.connect(service=order.service)
         agent_id = order.agent_id("master")
         self._agent = AgentRecord(self._state, agent_id, "master", order.research_id)
@@ -50,7 +50,7 @@ class Master:
             await self._work
         except asyncio.CancelledError:
             return await self._fail(Failure("cancelled", "cancelled"))
-        except Exception as error:  # noqa: BLE001  # whatever went wrong, the run must end Failed, not InProgress for ever
+        except Exception as error:  # whatever went wrong, the run must end Failed, not InProgress for ever
             logger.warning("research %s failed", self._order.research_id, exc_info=True)
             return await self._fail(failure_of(error))
         return None
@@ -137,7 +137,9 @@ class Master:
         except LightningStateError:  # the service itself is what failed: the caller must hear the reason at least
             logger.warning("research %s: its failure could not be recorded", self._order.research_id, exc_info=True)
             return failure
-        await asyncio.gather(self._agent.fail(failure.reason), self._fail_others(failure.reason), return_exceptions=True)
+        await asyncio.gather(
+            self._agent.fail(failure.reason), self._fail_others(failure.reason), return_exceptions=True
+        )
         return failure
 
     async def _fail_others(self, reason: str) -> None:

@@ -10,12 +10,15 @@ from typing import Any
 import msgspec
 import ray
 
-from lightning_state.actors.errors import AgentLostError
+from lightning_state.actors.errors import AgentLostError, InvalidStateError
 from lightning_state.actors.wire.names import NAMESPACE, directory_name
 
 MIN_FACTS = 5
 MAX_ITERATIONS = 4
 RESEARCHERS = 2
+
+_RECORDED = ("corpusPath", "maxIterations", "minFacts", "researchers", "takenOverFrom")
+_UNKNOWN = dict.fromkeys(("researchId", "query", "corpusIndex", "service", "runner"), "")
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -52,9 +55,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     def recorded(self) -> dict[str, Any]:
         """What a resumed run needs to know, for the research state's metadata."""
-        names = ("corpusPath", "maxIterations", "minFacts", "researchers", "runner", "takenOverFrom")
         values = msgspec.to_builtins(self)
-        return {name: values[name] for name in names if values[name] is not None}
+        return {name: values[name] for name in (*_RECORDED, "runner") if values[name] is not None}
 
 
 def actors_prefix(service: str) -> str:
@@ -73,8 +75,12 @@ def new_runner() -> str:
 
 
 def restored(metadata: Mapping[str, Any], **known: Any) -> Order:
-    """The order of a recorded run; `known` are the fields that its metadata does not hold or that differ now."""
-    names = {"corpusPath": "corpus_path", "maxIterations": "max_iterations", "minFacts": "min_facts"}
-    names |= {"researchers": "researchers", "takenOverFrom": "taken_over_from"}
-    found = {field: metadata[name] for name, field in names.items() if name in metadata}
-    return Order(**{"corpus_path": None, **found, **known})
+    """The order of a recorded run; `known` are the fields that its metadata does not hold or that differ now.
+
+    Raises InvalidStateError for the state of a run that was not made here.
+    """
+    found = {name: metadata[name] for name in _RECORDED if name in metadata}
+    try:
+        return msgspec.structs.replace(msgspec.convert({"corpusPath": None, **found, **_UNKNOWN}, Order), **known)
+    except msgspec.ValidationError as error:
+        raise InvalidStateError(f"this research was not made by `lightning-state research`: {error}") from error

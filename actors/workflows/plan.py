@@ -19,14 +19,16 @@ RELEVANCE_FLOOR = 0.4
 SCORE_SHARE = 0.5
 """Of the best finding's score that a fact must have."""
 
-_PARTS = re.compile(r"\?\s+|;\s+|,?\s+and\s+(?=(?:how|what|why|when|where|which|who|does|do|is|are|can)\b)", re.IGNORECASE)
+_PARTS = re.compile(
+    r"\?\s+|;\s+|,?\s+and\s+(?=(?:how|what|why|when|where|which|who|does|do|is|are|can)\b)", re.IGNORECASE
+)
 _MIN_WORDS = 3
 
 
 def first_queries(question: str) -> list[str]:
     """The question, and its parts when it is several questions."""
-    parts = [part.strip(" ?.,;") for part in _PARTS.split(question)]
-    parts = [part for part in parts if len(part.split()) >= _MIN_WORDS]
+    split: list[str] = _PARTS.split(question)
+    parts = [part.strip(" ?.,;") for part in split if len(part.split()) >= _MIN_WORDS]
     return list(dict.fromkeys([question.strip(), *(parts if len(parts) > 1 else [])]))[:MOST_QUERIES]
 
 

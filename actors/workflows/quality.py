@@ -51,10 +51,7 @@ class Quality:
     def score(self) -> float:
         """The weighted sum, 0 to 1, in thousandths."""
         total = (
-            COVERAGE * self.coverage
-            + RELEVANCE * self.relevance
-            + SOURCES * self.sources
-            + VERIFIED * self.verified
+            COVERAGE * self.coverage + RELEVANCE * self.relevance + SOURCES * self.sources + VERIFIED * self.verified
         )
         return round(min(1.0, total), 3)
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from lightning_state.actors.models import FactState, FactVerificationStatus, ResearchState, VerificationState
+from lightning_state.actors.workflows.metadata import metadata_of
 
 NOT_CONFIRMED = "Not confirmed"
 """The heading of the facts that verification refuted."""
@@ -68,14 +69,15 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
 def report(run: ResearchState, verifications: Sequence[VerificationState]) -> Report:
     """The report of a run in any status."""
     by_id = {item.verification_id: item for item in verifications}
-    about: Mapping[str, Any] = run.metadata.get("facts", {})
+    metadata = metadata_of(run)
+    about: Mapping[str, Any] = metadata.get("facts", {})
     unnumbered = [
         _fact(fact, about.get(fact.id, {}), by_id.get(f"{run.research_id}/{fact.id}"))
         for fact in _best_first(run, about)
     ]
     shown = [fact for _, facts in grouped(unnumbered) for fact in facts]
     facts = [msgspec.structs.replace(fact, number=number) for number, fact in enumerate(shown, 1)]
-    summary = run.metadata.get("summary", {})
+    summary: Mapping[str, Any] = metadata.get("summary", {})
     return Report(
         research_id=run.research_id,
         query=run.query,
@@ -86,8 +88,8 @@ def report(run: ResearchState, verifications: Sequence[VerificationState]) -> Re
         completed_at=run.completed_at.isoformat() if run.completed_at else None,
         facts=facts,
         sources=list(run.sources),
-        iterations=[_plain(one) for one in run.metadata.get("iterations", ())],
-        stopped=run.metadata.get("stopped", ""),
+        iterations=[_plain(one) for one in metadata.get("iterations", ())],
+        stopped=metadata.get("stopped", ""),
         summary=_renumbered(summary, facts) if summary else None,
         summary_by=summary.get("model"),
         notes=_notes(run),
@@ -131,17 +133,21 @@ def account(made: Report) -> list[str]:
     """The run in a few lines: facts, quality by iteration, why it ended, its id."""
     verified = sum(fact.verification_status == FactVerificationStatus.VERIFIED.value for fact in made.facts)
     lines = [
-        f"{len(made.facts)} facts from {len(made.sources)} documents, {verified} verified against their source",
-        f"quality {made.quality_score:.2f} after {made.iteration_count} iterations"
+        f"{_counted(len(made.facts), 'fact')} from {_counted(len(made.sources), 'document')}, {verified} verified",
+        f"quality {made.quality_score:.2f} after {_counted(made.iteration_count, 'iteration')}"
         + (f": {made.stopped}" if made.stopped else ""),
     ]
     lines += [
-        f"iteration {one['iteration']}: {one['newFacts']} new facts, quality {one['quality']:.2f} "
+        f"iteration {one['iteration']}: {_counted(one['newFacts'], 'new fact')}, quality {one['quality']:.2f} "
         f"(coverage {one['coverage']:.2f}, relevance {one['relevance']:.2f}, sources {one['sources']:.2f}, "
         f"verified {one['verified']:.2f})"
         for one in made.iterations
     ]
     return [*lines, *made.notes, f"research {made.research_id}: {made.status}"]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def provenance(fact: ReportFact) -> str:
@@ -191,12 +197,13 @@ def _fact(fact: FactState, about: Mapping[str, Any], checked: VerificationState 
 
 def _notes(run: ResearchState) -> list[str]:
     notes: list[str] = []
-    if "takenOverFrom" in run.metadata:
-        notes.append(f"takes over the recorded work of {run.metadata['takenOverFrom']}, which failed")
-    if "summaryError" in run.metadata:
-        notes.append(f"no summary was written: {run.metadata['summaryError']}")
-    if "failure" in run.metadata:
-        notes.append(f"failed: {run.metadata['failure']['reason']}")
+    metadata = metadata_of(run)
+    if "takenOverFrom" in metadata:
+        notes.append(f"takes over the recorded work of {metadata['takenOverFrom']}, which failed")
+    if "summaryError" in metadata:
+        notes.append(f"no summary was written: {metadata['summaryError']}")
+    if "failure" in metadata:
+        notes.append(f"failed: {metadata['failure']['reason']}")
     return notes
 
 

@@ -16,7 +16,7 @@ from lightning_state.actors.workflows.agents import AgentRecord
 from lightning_state.actors.workflows.corpus import Corpus
 from lightning_state.actors.workflows.evidence import Assessment
 from lightning_state.actors.workflows.finding import Finding
-from lightning_state.actors.workflows.judge import Judge
+from lightning_state.actors.workflows.judge import Judge, judge_of
 from lightning_state.actors.workflows.order import Order
 from lightning_state.actors.workflows.plan import FINDINGS_PER_QUERY
 from lightning_state.actors.workflows.steps import Steps
@@ -28,7 +28,7 @@ class Researcher:
     def __init__(self, order: Order, number: int, judge: JudgeSettings) -> None:
         self._order = order
         self._corpus = Corpus.at(Path(order.corpus_index))
-        self._judge = Judge(judge) if judge.base_url else None
+        self._judge: Judge | None = judge_of(judge)
         self._state = AsyncStateClient.connect(service=order.service)
         agent_id = order.agent_id(f"researcher-{number}")
         self._agent = AgentRecord(self._state, agent_id, "researcher", order.research_id)
@@ -60,7 +60,7 @@ class Researcher:
 
         async def work() -> dict[str, Any]:
             async with self._agent.working(f"{self._order.research_id}/{step}"):
-                found = await asyncio.to_thread(evidence.check_support, findings)
+                found = await evidence.check_support(self._state.verl, findings)
                 if self._judge is not None:
                     found = [await self._judged(item, one) for item, one in zip(findings, found, strict=True)]
                 return {"assessments": evidence.recorded(found)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
@@ -32,7 +32,15 @@ _RESTARTS = 3
 TERMINAL = (ResearchStatus.COMPLETED, ResearchStatus.FAILED)
 
 
-def new_order(query: str, corpus_path: Path | None, corpus: Corpus, service: str, **limits: int) -> Order:
+def new_order(
+    query: str,
+    corpus_path: Path | None,
+    corpus: Corpus,
+    service: str,
+    *,
+    max_iterations: int = orders.MAX_ITERATIONS,
+    researchers: int = orders.RESEARCHERS,
+) -> Order:
     """An order for a new run. Raises InvalidStateError for a question without words."""
     question = " ".join(query.split())
     if not any(character.isalnum() for character in question):
@@ -44,7 +52,8 @@ def new_order(query: str, corpus_path: Path | None, corpus: Corpus, service: str
         corpus_index=str(corpus.describe().index),
         service=service,
         runner=orders.new_runner(),
-        **limits,
+        max_iterations=max_iterations,
+        researchers=researchers,
     )
 
 
@@ -59,10 +68,16 @@ def recorded_run(state: StateClient, research_id: str) -> ResearchState:
         ) from None
 
 
+def recorded_corpus(earlier: ResearchState) -> Path | None:
+    """The folder or file an earlier run searched; None: what the installed distributions carry."""
+    recorded = earlier.metadata.get("corpusPath")
+    return Path(recorded) if isinstance(recorded, str) else None
+
+
 def resumed_order(earlier: ResearchState, corpus: Corpus, service: str) -> Order:
     """An order that goes on with an interrupted run, or a new one that takes over the work of a Failed one.
 
-    Raises ResearchFailedError for a run that this program did not make, InvalidStateError for a Completed one.
+    Raises InvalidStateError for a Completed one, and for a research state that is not of a run made here.
     """
     if earlier.status is ResearchStatus.COMPLETED:
         raise InvalidStateError(f"research {earlier.research_id} is Completed: there is nothing to go on with")
@@ -107,7 +122,8 @@ def run(order: Order, state: StateClient, *, judge: JudgeSettings, watch: Watche
 def other_runs(service: str) -> list[str]:
     """The ids of the runs that are under way in a service, whoever ordered them."""
     prefix = orders.actors_prefix(service)
-    names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+    actors = cast("list[dict[str, str]]", ray.util.list_named_actors(all_namespaces=True))
+    names = [actor["name"] for actor in actors]
     return sorted({name.removeprefix(prefix).split("/")[0] for name in names if name.startswith(prefix)})
 
 

@@ -1,4 +1,4 @@
-"""The Supervisor: divides the work of an iteration among the researchers, collects it, and drops what is there twice."""
+"""The Supervisor: divides an iteration's work among the researchers, collects it, drops what is there twice."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Supervisor:
 
         async def work() -> dict[str, Any]:
             standing = {item.fact_id: item.sentence for item in [*earlier, *new]}
-            return {"contradictions": await asyncio.to_thread(evidence.contradictions, standing)}
+            return {"contradictions": await evidence.contradictions(self._state.verl, standing)}
 
         async with self._agent.working(f"{self._order.research_id}/iteration-{iteration}/verify"):
             shares = [list(new[start :: len(self._roles)]) for start in range(len(self._roles))]
@@ -94,7 +94,9 @@ class Supervisor:
 
     async def complete(self) -> None:
         """The run is done: so are the researchers."""
-        await asyncio.gather(self._agent.complete(), *(self._order.actor(role).complete.remote() for role in self._roles))
+        await asyncio.gather(
+            self._agent.complete(), *(self._order.actor(role).complete.remote() for role in self._roles)
+        )
 
     async def fail(self, reason: str) -> None:
         """The run has failed: so have the researchers. One whose process is gone cannot say so itself."""

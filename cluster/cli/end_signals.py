@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -23,7 +23,7 @@ class EndSignals:
             signal.signal(number, self._handle)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
+    def deferred(self) -> Generator[None]:
         """A signal that comes inside the block is raised at its end: half a Ray would leave processes behind."""
         self._is_deferred = True
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,14 @@ from lightning_state.actors.wire.ray_access import read_access
 from lightning_state.actors.workflows.corpus import Corpus
 from lightning_state.actors.workflows.order import MAX_ITERATIONS, RESEARCHERS, Order
 from lightning_state.actors.workflows.report import Report, report, to_json
-from lightning_state.actors.workflows.run import new_order, other_runs, recorded_run, resumed_order, run
+from lightning_state.actors.workflows.run import (
+    new_order,
+    other_runs,
+    recorded_corpus,
+    recorded_run,
+    resumed_order,
+    run,
+)
 from lightning_state.cluster.cli.end_signals import EndSignals
 from lightning_state.cluster.cli.research_view import ResearchView, print_report
 from lightning_state.cluster.service import Service, start
@@ -109,8 +116,7 @@ def _open(path: Path | None, view: ResearchView) -> Corpus:
 def _go_on(earlier: ResearchState | None, settings: Settings, view: ResearchView) -> Order:
     if earlier is None:
         raise InvalidStateError("give a question, or --resume with the id of a run")
-    recorded = earlier.metadata.get("corpusPath")
-    return resumed_order(earlier, _open(Path(recorded) if recorded else None, view), settings.service)
+    return resumed_order(earlier, _open(recorded_corpus(earlier), view), settings.service)
 
 
 def _run(order: Order, state: StateClient, settings: Settings, view: ResearchView) -> Report:
@@ -121,7 +127,7 @@ def _run(order: Order, state: StateClient, settings: Settings, view: ResearchVie
 @contextmanager
 def _service(
     settings: Settings, *, explicit_data_dir: bool, signals: EndSignals, view: ResearchView
-) -> Iterator[StateClient]:
+) -> Generator[StateClient]:
     """A client of the service that runs, or of one that ends with this block."""
     access = read_access(settings.service)
     is_other = explicit_data_dir and access is not None and access.data_dir != str(settings.data_dir.absolute())
