@@ -288,6 +288,36 @@ class CorpusError(LightningStateError):
     http_status = 422
 
 
+class ResearchFailedError(LightningStateError):
+    """A research run ended Failed; --resume takes over what it had recorded. Details: research_id, reason."""
+
+    code = "research_failed"
+    http_status = 409
+
+
+class AgentLostError(LightningStateError):
+    """An agent's process ended and could not be started again."""
+
+    code = "agent_lost"
+    retryable = True
+    http_status = 503
+
+
+class ResearchTakenOverError(LightningStateError):
+    """Another process has taken over this research run: this one must not write to it any more."""
+
+    code = "research_taken_over"
+    http_status = 409
+
+
+class JudgeError(LightningStateError):
+    """The OpenAI-compatible endpoint could not be reached, refused, or answered something that cannot be used."""
+
+    code = "judge"
+    retryable = True
+    http_status = 503
+
+
 class ProtocolError(LightningStateError):
     """A frame could not be understood: client and service speak different protocol versions, or bytes were damaged."""
 

@@ -21,6 +21,7 @@ app = App(
     name="lightning-state",
     help="Durable, versioned, validated state for agent applications on Ray.",
     version=lambda: version("lightning-state"),
+    suppress_keyboard_interrupt=False,  # main answers it
 )
 
 # By import path: a command's module, and with it Ray, is imported only when that command is asked for.

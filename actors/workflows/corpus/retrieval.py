@@ -113,6 +113,18 @@ class Corpus:
             raise CorpusError(f"the corpus index {directory} was removed or damaged while it was opened: try again")
         return cls(directory, manifest, built=built, started=started)
 
+    @classmethod
+    def at(cls, directory: Path) -> "Corpus":
+        """The corpus whose index is in `directory` (another process's `describe().index`): nothing is read again.
+
+        Raises CorpusError when the index is gone or damaged.
+        """
+        started = time.perf_counter()
+        manifest = manifest_of(directory)
+        if manifest is None:
+            raise CorpusError(f"there is no whole corpus index at {directory}: open the corpus again")
+        return cls(directory, manifest, built=False, started=started)
+
     def __len__(self) -> int:
         return self._manifest.documents
 
@@ -135,6 +147,21 @@ class Corpus:
         candidates = self._candidates(topic, self._scope(query))
         most = min(_PER_DOCUMENT, max(2, limit // 2))
         return _distinct(candidates, limit, frozenset(exclude_ids), most=most)
+
+    def rate(self, query: str, passages: Iterable[Passage]) -> list[Passage]:
+        """The passages with score and relevance for this question, whatever question found them.
+
+        These scores compare only with each other: they leave out what a search adds for a passage's document.
+        """
+        topic = self._topic(query)
+        scope = self._scope(query)
+        rated: list[Passage] = []
+        for passage in passages:
+            source = passage.source
+            above = frozenset(terms(f"{source.distribution} {source.module} {passage.title}"))
+            score, relevance = self._rating(passage.sentence, above, source, topic, scope)
+            rated.append(msgspec.structs.replace(passage, score=round(score, 6), relevance=round(relevance, 6)))
+        return rated
 
     def expand(self, query: str, passages: Sequence[Passage]) -> list[str]:
         """Follow-up questions for another search: the subject, with the subtopics that the passages lead to.
@@ -223,12 +250,17 @@ class Corpus:
         return sorted(scored, key=lambda item: (-item.score, item.entry.order))
 
     def _candidate(self, entry: StoredSentence, topic: Topic, scope: frozenset[str]) -> _Candidate:
-        words = terms(entry.text)
-        inside = frozenset(words)
         above = frozenset(terms(f"{entry.distribution} {entry.module} {entry.title} {entry.heading}"))
-        fit, relevance = ranking.fit_and_relevance(topic, inside, above)
-        score = fit * ranking.brevity(len(words)) * ranking.nearness(entry.module)
-        return _Candidate(entry, inside, score * (_SCOPE_FACTOR if entry.distribution in scope else 1.0), relevance)
+        score, relevance = self._rating(entry.text, above, entry, topic, scope)
+        return _Candidate(entry, frozenset(terms(entry.text)), score, relevance)
+
+    def _rating(
+        self, text: str, above: frozenset[str], where: Source | StoredSentence, topic: Topic, scope: frozenset[str]
+    ) -> tuple[float, float]:
+        words = terms(text)
+        fit, relevance = ranking.fit_and_relevance(topic, frozenset(words), above)
+        score = fit * ranking.brevity(len(words)) * ranking.nearness(where.module)
+        return score * (_SCOPE_FACTOR if where.distribution in scope else 1.0), relevance
 
 
 def _evidence(candidates: Iterable[_Candidate]) -> dict[int, float]:
