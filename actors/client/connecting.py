@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import ray
 from ray import _raylet
+from ray.exceptions import RayError
 
 from lightning_state.actors.errors import ServiceNotFoundError, ShardUnavailableError, UnauthenticatedError
 from lightning_state.actors.wire.actor_calls import ActorCalls
@@ -50,7 +51,7 @@ def join_ray(address: str | None = None, *, service: str = "default") -> None:
     _check_reachable(where)
     try:
         ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise ServiceNotFoundError(
             f"cannot join Ray at {where!r} ({reason}): start a service with `lightning-state up`, or pass its address"

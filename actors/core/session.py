@@ -36,6 +36,7 @@ from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.service_map import ServiceMap
 from lightning_state.actors.core.slots import index_of_slot
 from lightning_state.actors.errors import (
+    ClientClosedError,
     DeadlineExceededError,
     LightningStateError,
     OutcomeUnknownError,
@@ -257,6 +258,8 @@ class Session:
         operation.trouble = lost.message
         if lost.code == ServiceNotFoundError.code and not operation.doubtful:
             return Failed(ServiceNotFoundError(lost.message))
+        if lost.code == ClientClosedError.code:
+            return self._given_up(operation, ClientClosedError(lost.message))
         if operation.tries >= self.retries.most:
             return self._given_up(operation, error_from_code(lost.code, lost.message))
         return self._again(operation, self._delay(operation.tries, roll), now_s, refresh=True)

@@ -33,8 +33,8 @@ from lightning_state.actors.store.protocol import CommitUnknownError, Store
 
 logger = logging.getLogger(__name__)
 
-_PROJECT_ROWS = 512
-_PROJECT_IDLE_S = 0.02
+_PROJECT_ROWS = 4_096
+_PROJECT_IDLE_S = 0.1
 """Projections follow when no commit came for this long; under load the store bounds its own tail."""
 
 

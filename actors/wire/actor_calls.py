@@ -41,11 +41,16 @@ class ActorCalls:
         return name in self._handles
 
     def find(self, name: str) -> FrameActor:
-        """The handle of an actor. Raises ShardUnavailableError when there is no such actor (yet)."""
+        """The handle of an actor.
+
+        Raises ShardUnavailableError when there is no such actor (yet), ServiceNotFoundError when this process has
+        left Ray: a call would otherwise start a new, empty Ray by itself.
+        """
+        if not ray.is_initialized():
+            self._handles.clear()
+            raise ServiceNotFoundError("this process is not connected to Ray any more: connect again")
         handle = self._handles.get(name)
         if handle is None:
-            if not ray.is_initialized():
-                raise ServiceNotFoundError("Ray is not initialised in this process (any more): connect again")
             try:
                 handle = cast("FrameActor", ray.get_actor(name, namespace=NAMESPACE))
             except ValueError as error:
@@ -58,7 +63,7 @@ class ActorCalls:
         self._handles.pop(name, None)
 
     def submit(self, name: str, data: bytes) -> ObjectRef[bytes]:
-        """Send a frame. An error from here means that nothing was sent."""
+        """Send a frame. An error from here means that nothing was sent; see `find`."""
         return self.find(name).frame.remote(data)
 
     def first(self, sent: Sequence[ObjectRef[bytes]], deadline_s: float) -> ObjectRef[bytes] | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from lightning_state.actors.core.messages import Reply, Request
 from lightning_state.actors.core.service_map import DirectoryReply, DirectoryRequest
 from lightning_state.actors.core.session import Answer, Lost, Session
-from lightning_state.actors.errors import ServiceNotFoundError, ShardUnavailableError
+from lightning_state.actors.errors import ClientClosedError, ServiceNotFoundError, ShardUnavailableError
 from lightning_state.actors.wire.actor_calls import ActorCalls
 from lightning_state.actors.wire.batching import (
     DEFAULT_FRAME_BYTES,
@@ -24,6 +24,8 @@ from lightning_state.actors.wire.batching import (
 from lightning_state.actors.wire.codec import decode_directory_reply, encode
 from lightning_state.actors.wire.names import directory_name, shard_name
 from lightning_state.actors.wire.translate import lost, translate
+
+_CLOSED = "the client was closed"
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +61,7 @@ class AsyncHandleTransport:
         self._calls = calls or ActorCalls()
         self._lanes: dict[tuple[int, bool], _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<AsyncHandleTransport {self.service} lanes={len(self._lanes)} frames={len(self._tasks)}>"
@@ -106,7 +109,11 @@ class AsyncHandleTransport:
             raise translate(error, actor) from error
 
     async def close(self) -> None:
-        """Give up what is under way: those who wait for it are told that it was lost."""
+        """Give up what is under way: those who wait for it are told so."""
+        self._closed = True
+        for lane in self._lanes.values():
+            while lane.queue:
+                _settle(lane.queue.popleft(), Lost(sent=False, code=ClientClosedError.code, message=_CLOSED))
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -134,7 +141,7 @@ class AsyncHandleTransport:
 
     def _schedule(self, session: Session, lane: _Lane) -> None:
         # Later in this turn of the loop, so that everything asked for in the turn shares a frame.
-        if not lane.scheduled:
+        if not lane.scheduled and not self._closed:
             lane.scheduled = True
             asyncio.get_running_loop().call_soon(self._pump, session, lane)
 
@@ -154,10 +161,10 @@ class AsyncHandleTransport:
             self._calls.forget(lane.actor)
             outcome = [lost(error, lane.actor, sent=each.sent) for each in batch]
         finally:
-            closed = Lost(batch[0].sent, ShardUnavailableError.code, "the client was closed")
-            for each, answer in zip(batch, outcome or [closed] * len(batch), strict=True):
-                if not each.answer.done():
-                    each.answer.set_result(answer)
+            if not outcome:  # cancelled by close
+                outcome = [Lost(each.sent, ClientClosedError.code, _CLOSED) for each in batch]
+            for each, answer in zip(batch, outcome, strict=True):
+                _settle(each, answer)
             lane.in_flight -= 1
             self._schedule(session, lane)
 
@@ -170,3 +177,8 @@ class AsyncHandleTransport:
             for each in batch:
                 each.sent = True
             return read_replies(await sent, len(batch))
+
+
+def _settle(waiting: _Waiting, answer: Answer) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_result(answer)

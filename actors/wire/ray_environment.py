@@ -1,9 +1,8 @@
-"""The environment every process needs before it imports Ray. Imports nothing of Ray's: it comes first of all."""
+"""The environment every process needs before it imports Ray. Imports nothing but os: it comes first of all."""
 
 from __future__ import annotations
 
 import os
-import sys
 
 NEEDED: dict[str, str] = {
     # Under `uv run` Ray would start every worker through uv in an unpacked copy of the working directory: seconds per
@@ -20,16 +19,3 @@ def prepare() -> None:
     """Set what is not set already; takes effect for a Ray that is imported or started afterwards."""
     for name, value in NEEDED.items():
         os.environ.setdefault(name, value)
-
-
-def set_auth_mode(mode: str) -> None:
-    """Join Ray clusters in this auth mode ("token" or "disabled") from now on, whether Ray is imported already or not.
-
-    Ray reads the environment once, when it is imported; its own switch to tokens refreshes it in this same way.
-    """
-    if os.environ.get("RAY_AUTH_MODE", "disabled") == mode:
-        return
-    os.environ["RAY_AUTH_MODE"] = mode
-    raylet = sys.modules.get("ray._raylet")
-    if raylet is not None:
-        raylet.Config.initialize("")

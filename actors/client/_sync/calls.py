@@ -122,6 +122,9 @@ class Calls:
         plan: dict[int, list[Request]] = {}
         asked: dict[int, list[Operation]] = {}
         now_s, deadline_s = time.monotonic(), pending[0].deadline_s
+        if self._closed:
+            closed = Lost(sent=False, code=ClientClosedError.code, message="the client was closed")
+            return [(operation, closed) for operation in pending]
         if now_s >= deadline_s:
             late = Lost(sent=False, code=DeadlineExceededError.code, message="nothing was sent any more")
             return [(operation, late) for operation in pending]

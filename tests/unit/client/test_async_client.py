@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+<<<<<<< .merge_file_cIV8BI
 from msgspec import to_builtins
+=======
+>>>>>>> .merge_file_bzH4qj
 from tests.local_service import NOTES, OTHER_NOTES, Fault, LocalService, Note, until
 
 from lightning_state.actors.client import AsyncStateClient
@@ -34,6 +37,7 @@ from lightning_state.actors.errors import (
 )
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.models import AgentState, AgentStatus, ResearchState, VerificationState
+<<<<<<< .merge_file_cIV8BI
 
 REFUSING = Verdict(
     is_valid=False,
@@ -44,6 +48,9 @@ REFUSING = Verdict(
     content_hash=b"h",
     threshold=0.8,
 )
+=======
+from lightning_state.actors.wire.batching import FRAMES_IN_FLIGHT
+>>>>>>> .merge_file_bzH4qj
 
 
 @pytest.fixture
@@ -431,6 +438,36 @@ async def test_a_closed_client_refuses_calls(state: AsyncStateClient) -> None:
     await state.close()
     with pytest.raises(ClientClosedError):
         await state.agents.get("a-1")
+
+
+async def test_closing_ends_what_is_under_way(service: LocalService, state: AsyncStateClient) -> None:
+    await state.agents.exists("a-1")
+    service.faults.extend(["hang", "hang"])
+    setting, reading = (asyncio.create_task(each) for each in (state.agents.set(agent()), state.agents.get("a-1")))
+    await until(lambda: not service.faults)
+    await state.close()
+    with pytest.raises(OutcomeUnknownError):
+        await setting
+    with pytest.raises(ClientClosedError):
+        await reading
+
+
+async def test_what_waits_behind_full_lanes_is_sent_when_there_is_room(
+    service: LocalService, state: AsyncStateClient
+) -> None:
+    await state.agents.exists("a-1")
+    silent: list[asyncio.Task[AgentState]] = []
+    for _ in range(FRAMES_IN_FLIGHT):
+        service.faults.append("hang")
+        silent.append(asyncio.create_task(state.agents.get("a-1", timeout_s=0.3)))
+        await until(lambda: not service.faults)
+    service.frames.clear()
+    waiting = asyncio.create_task(state.agents.exists("a-1"))
+    for task in silent:
+        with pytest.raises(DeadlineExceededError):
+            await task
+    assert not await waiting
+    assert len(service.frames) == 1
 
 
 async def test_what_is_not_a_state_of_the_category_is_refused(state: AsyncStateClient) -> None:

@@ -27,6 +27,7 @@ from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.service_map import CategoryInfo, ServiceMap, ShardInfo
 from lightning_state.actors.core.session import BUSY, MOVED, SETTLING, Again, Done, Failed, Lost, Operation, Session
 from lightning_state.actors.errors import (
+    ClientClosedError,
     DeadlineExceededError,
     NotOwnerError,
     OutcomeUnknownError,
@@ -294,6 +295,17 @@ def test_a_service_that_is_gone_ends_what_is_not_in_doubt(session: Session) -> N
     sent(session, doubtful)
     session.answered(doubtful, Lost(True, NotOwnerError.code, "x"), 0.0, 0.0)
     assert isinstance(session.answered(doubtful, gone, 0.0, 0.0), Again)
+
+
+def test_closing_the_client_ends_everything_and_leaves_a_sent_write_unknown(session: Session) -> None:
+    closed = Lost(False, ClientClosedError.code, "closed")
+    certain, doubtful = write(session), write(session)
+    sent(session, doubtful)
+    session.answered(doubtful, Pending(), 0.0, 0.0)
+    for operation, error in ((certain, ClientClosedError), (doubtful, OutcomeUnknownError)):
+        decision = session.answered(operation, closed, 0.0, 0.0)
+        assert isinstance(decision, Failed)
+        assert isinstance(decision.error, error)
 
 
 @given(st.integers(0, 60), st.floats(0, 1, exclude_max=True))
