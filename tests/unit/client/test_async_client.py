@@ -6,10 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-<<<<<<< .merge_file_cIV8BI
 from msgspec import to_builtins
-=======
->>>>>>> .merge_file_bzH4qj
 from tests.local_service import NOTES, OTHER_NOTES, Fault, LocalService, Note, until
 
 from lightning_state.actors.client import AsyncStateClient
@@ -37,7 +34,7 @@ from lightning_state.actors.errors import (
 )
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.models import AgentState, AgentStatus, ResearchState, VerificationState
-<<<<<<< .merge_file_cIV8BI
+from lightning_state.actors.wire.batching import FRAMES_IN_FLIGHT
 
 REFUSING = Verdict(
     is_valid=False,
@@ -48,9 +45,6 @@ REFUSING = Verdict(
     content_hash=b"h",
     threshold=0.8,
 )
-=======
-from lightning_state.actors.wire.batching import FRAMES_IN_FLIGHT
->>>>>>> .merge_file_bzH4qj
 
 
 @pytest.fixture
