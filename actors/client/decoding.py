@@ -47,8 +47,8 @@ def completed(category: Category[Any], error: LightningStateError) -> LightningS
 
     A conflict carries the stored state as `current`, decoded, or None; a refusal of VERL its `Verdict` as `verdict`.
     """
-    if isinstance(error, ValidationFailedError):
-        return ValidationFailedError(str(error), verdict=msgspec.convert(error.details.get("verdict"), Verdict))
+    if isinstance(error, ValidationFailedError) and "verdict" in error.details:
+        return ValidationFailedError(str(error), verdict=msgspec.convert(error.details["verdict"], Verdict))
     if not isinstance(error, VersionConflictError):
         return error
     details = dict(error.details)
