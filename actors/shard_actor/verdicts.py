@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
+
 from lightning_state.actors.category import Category
 from lightning_state.actors.core.effects import Validate
 from lightning_state.actors.core.messages import Refused
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.service_map import ServiceMap
 from lightning_state.actors.core.verl.messages import Verdict, VerdictRequest, content_hash
-from lightning_state.actors.core.verl.report import verdict_as_json
 from lightning_state.actors.core.verl.rules.references import references_of
 from lightning_state.actors.errors import LightningStateError, ValidationFailedError
 from lightning_state.actors.settings import Settings
@@ -80,5 +81,5 @@ def _not_verified(change: Validate, verdict: Verdict) -> ValidationFailedError:
     return ValidationFailedError(
         f"{change.category.name} {change.key!r} was not verified, confidence {verdict.confidence:.2f} "
         f"of {verdict.threshold:.2f} needed: {shown}{more}",
-        verdict=verdict_as_json(verdict),
+        verdict=msgspec.to_builtins(verdict, builtin_types=(bytes,)),
     )

@@ -15,7 +15,7 @@ from lightning_state.actors.category import Category, load_category
 from lightning_state.actors.client import StateClient
 from lightning_state.actors.client.connecting import join_ray
 from lightning_state.actors.core.messages import ANY
-from lightning_state.actors.core.verl.messages import as_json
+from lightning_state.actors.core.verl.report import verdict_as_json
 from lightning_state.actors.errors import InvalidStateError, UnknownCategoryError
 from lightning_state.actors.models import State
 from lightning_state.cluster.service import service_map
@@ -140,7 +140,7 @@ def verify(
         client.category(found)
         verdict = client.verl.verify(category, key, wanted)
     if json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(as_json(verdict))).decode() + "\n")
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(verdict_as_json(verdict))).decode() + "\n")
     else:
         said = "would be accepted" if verdict.is_accepted else "would be refused"
         needed = f"confidence {verdict.confidence:.2f}, {verdict.threshold:.2f} needed"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
 
@@ -249,19 +248,3 @@ ToValidator = Batch | Ping
 FromValidator = Answers | Pong | Refused
 ToPool = Members
 FromPool = PoolView
-
-
-def as_json(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as JSON values, camelCase, for people and HTTP."""
-    return {
-        "isValid": verdict.is_valid,
-        "isAccepted": verdict.is_accepted,
-        "confidence": verdict.confidence,
-        "threshold": verdict.threshold,
-        "issues": [
-            {"code": item.code, "path": item.path, "message": item.message, "severity": item.severity}
-            for item in verdict.issues
-        ],
-        "ruleSet": verdict.rule_set,
-        "baseVersion": verdict.base_version,
-    }
