@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lightning_state.actors.core.messages import (
         ANY,
     )
+    from lightning_state.actors.core.verl.context import VerdictContext
+    from lightning_state.actors.core.verl.messages import FactClaim, Issue, ReasoningStep, Statement, Verdict
     from lightning_state.actors.errors import (
         CategoryMismatchError,
         ClientClosedError,
@@ -109,6 +111,7 @@ __all__ = [
     "CorpusError",
     "DataDirectoryError",
     "DeadlineExceededError",
+    "FactClaim",
     "FactState",
     "FactVerificationStatus",
     "FencedError",
@@ -118,6 +121,7 @@ __all__ = [
     "InvalidKeyError",
     "InvalidStateError",
     "InvalidTransitionError",
+    "Issue",
     "JsonObject",
     "LightningStateError",
     "LightningStateService",
@@ -129,6 +133,7 @@ __all__ = [
     "OverloadedError",
     "PermissionDeniedError",
     "ProtocolError",
+    "ReasoningStep",
     "RequestBarredError",
     "ResearchCollection",
     "ResearchState",
@@ -145,6 +150,7 @@ __all__ = [
     "StatePart",
     "StateTooDeepError",
     "StateTooLargeError",
+    "Statement",
     "StoreCorruptError",
     "StoreError",
     "StoreUnavailableError",
@@ -156,12 +162,23 @@ __all__ = [
     "UnknownCategoryError",
     "ValidationFailedError",
     "ValidationUnavailableError",
+    "Verdict",
+    "VerdictContext",
     "VerificationCollection",
     "VerificationState",
     "VersionConflictError",
 ]
 
-_HOMES = ("models", "errors", "category", "settings", "core.messages", "client")
+_HOMES = (
+    "models",
+    "errors",
+    "category",
+    "settings",
+    "core.messages",
+    "core.verl.messages",
+    "core.verl.context",
+    "client",
+)
 """Modules that hold the public names, those without Ray first."""
 
 
