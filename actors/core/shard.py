@@ -308,8 +308,11 @@ class Shard:
 
     def _join_or_enqueue(self, waiter: Waiter, request: Write | Resolve, principal: str) -> None:
         operation = Operation(request, principal, digest_of(request), [waiter])
-        if isinstance(request, Write):
-            pending = self._writes.get(operation.identity)
+        pending = self._writes.get(operation.identity)
+        if isinstance(request, Resolve):
+            if pending is not None and pending.request.key != request.key:
+                raise IdempotencyMismatchError(f"request {request.request_id!r} is one of {pending.request.key!r}")
+        else:
             if pending is not None:
                 _check_same(pending.digest, operation)
                 pending.waiters.append(waiter)

@@ -169,6 +169,12 @@ def test_resolve_waits_for_the_pending_request(driver: ShardDriver) -> None:
     assert driver.ask(driver.resolve("a", "x")) == Resolution(applied=True, version=1)
 
 
+def test_resolve_under_another_key_does_not_overtake_the_pending_request(driver: ShardDriver) -> None:
+    driver.send(driver.write("a", request_id="x"))
+    assert code(driver.ask(driver.resolve("b", "x"))) == "idempotency_mismatch"
+    assert [row.op for row in driver.store.rows] == [Op.SET]
+
+
 def test_resolve_bars_what_was_not_applied_for_ever(driver: ShardDriver) -> None:
     late = driver.write("a")
     assert driver.ask(driver.resolve("a", late.request_id)) == Resolution(applied=False, version=0)
