@@ -33,6 +33,14 @@ class JudgeServer:
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
+    def says(self, content: str, status: int = 200) -> None:
+        """Answer every request with this."""
+
+        def answer(_request: dict[str, Any]) -> tuple[int, str]:
+            return status, content
+
+        self.answer = answer
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"

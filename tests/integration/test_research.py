@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.judge_server import JudgeServer
 
 from lightning_state.actors.client import StateClient
 from lightning_state.actors.errors import DataDirectoryError, InvalidStateError, ResearchFailedError
@@ -24,7 +25,6 @@ from lightning_state.actors.workflows.report import report, to_markdown
 from lightning_state.actors.workflows.run import new_order, recorded_run, resumed_order, run
 from lightning_state.actors.workflows.steps import STEPS, StepState, StepStatus
 from lightning_state.cluster.service import Service, start
-from tests.judge_server import JudgeServer
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -140,7 +140,7 @@ def test_a_lost_index_fails_the_run_and_all_its_agents(
     failed = state.research.get(order.research_id, consistency="linearizable")
     assert failed.status is ResearchStatus.FAILED
     assert failed.completed_at is not None
-    assert raised.value.details["research_id"] == order.research_id
+    assert raised.value.details == {"research_id": order.research_id, "reason": "corpus"}
     assert set(statuses_of(state, order.research_id)) == {AgentStatus.FAILED}
 
 
@@ -179,7 +179,7 @@ def test_a_judge_writes_a_summary_that_cites_and_its_failure_is_recorded_not_hid
         assert shown.summary.startswith("It is so [")
         assert {fact.verified_by for fact in shown.facts} == {"judge:local"}
 
-        judge.answer = lambda _request: (500, "")
+        judge.says("", status=500)
         order = order_for(folder, corpus, service.name)
         made = run(order, state, judge=settings, watch=lambda _: None)
     shown = report(made, state.verifications.for_source(order.research_id))
