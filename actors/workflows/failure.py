@@ -11,6 +11,8 @@ from lightning_state.actors.errors import LightningStateError
 
 MOST_CHARACTERS = 500
 
+_DEEPEST = 4
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -24,7 +26,9 @@ class Failure(msgspec.Struct, frozen=True):
 
 def failure_of(error: BaseException) -> Failure:
     """What to record of an error. A message that was not written for users is not shown to them."""
-    if isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
+    for _ in range(_DEEPEST):  # an agent's error, passed on by the agent that called it
+        if not isinstance(error, RayTaskError) or not isinstance(error.cause, BaseException):
+            break
         error = error.cause
     if isinstance(error, LightningStateError):
         return Failure(error.code, sanitised(str(error)))

@@ -14,9 +14,9 @@ FIRST_FACTS = 10
 """New facts an iteration may add: the first, and each further one."""
 FURTHER_FACTS = 4
 MOST_FACTS = 20
-RELEVANCE_FLOOR = 0.4
+RELEVANCE_FLOOR = 0.3
 """A finding less relevant to the question is no answer to it (a follow-up finds much about its own subtopic)."""
-SCORE_SHARE = 0.5
+SCORE_SHARE = 0.35
 """Of the best finding's score that a fact must have."""
 
 _PARTS = re.compile(
@@ -29,7 +29,9 @@ def first_queries(question: str) -> list[str]:
     """The question, and its parts when it is several questions."""
     split: list[str] = _PARTS.split(question)
     parts = [part.strip(" ?.,;") for part in split if len(part.split()) >= _MIN_WORDS]
-    return list(dict.fromkeys([question.strip(), *(parts if len(parts) > 1 else [])]))[:MOST_QUERIES]
+    queries = [question.strip()]
+    queries += [part for part in dict.fromkeys(parts) if len(parts) > 1]
+    return queries[:MOST_QUERIES]
 
 
 def next_queries(expansions: Iterable[str], asked: Collection[str]) -> list[str]:

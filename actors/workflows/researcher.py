@@ -27,7 +27,7 @@ class Researcher:
 
     def __init__(self, order: Order, number: int, judge: JudgeSettings) -> None:
         self._order = order
-        self._corpus = Corpus.at(Path(order.corpus_index))
+        self._corpus: Corpus | None = None
         self._judge: Judge | None = judge_of(judge)
         self._state = AsyncStateClient.connect(service=order.service)
         agent_id = order.agent_id(f"researcher-{number}")
@@ -36,8 +36,10 @@ class Researcher:
         self._one_at_a_time = asyncio.Lock()
 
     async def enlist(self) -> str:
-        """Registered and Ready; its agent id."""
-        return (await self._agent.enlist()).agent_id
+        """Registered and Ready; its agent id. Raises CorpusError when the index is gone."""
+        agent = await self._agent.enlist()
+        await asyncio.to_thread(self._opened)
+        return agent.agent_id
 
     async def search(self, step: str, query: str) -> list[Finding]:
         """What the corpus holds on a query, rated for the run's question."""
@@ -84,12 +86,19 @@ class Researcher:
         """The run has failed; what is under way here no longer matters."""
         await self._agent.fail(reason)
 
+    def _opened(self) -> Corpus:
+        # Not in __init__: an error there would say only that the actor could not be made.
+        if self._corpus is None:
+            self._corpus = Corpus.at(Path(self._order.corpus_index))
+        return self._corpus
+
     def _search(self, query: str) -> list[Finding]:
-        passages = self._corpus.search(query, FINDINGS_PER_QUERY)
-        return [finding.finding(passage) for passage in self._corpus.rate(self._order.query, passages)]
+        corpus = self._opened()
+        passages = corpus.search(query, FINDINGS_PER_QUERY)
+        return [finding.finding(passage) for passage in corpus.rate(self._order.query, passages)]
 
     def _expand(self, findings: Sequence[Finding]) -> list[str]:
-        return self._corpus.expand(self._order.query, [item.passage() for item in findings])
+        return self._opened().expand(self._order.query, [item.passage() for item in findings])
 
     async def _judged(self, item: Finding, one: Assessment) -> Assessment:
         """The judge's word where VERL found support; a judge that fails leaves VERL's word, and that is recorded."""

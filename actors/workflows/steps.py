@@ -83,10 +83,10 @@ class Steps:
         record = await self._read(f"{self._research_id}/{name}")
         if record is not None and record.status is StepStatus.FINISHED:
             return record.result
-        if record is None and not writes and self._taken_over_from is not None:
+        if not writes and self._taken_over_from is not None and (record is None or record.executions == 0):
             earlier = await self._read(f"{self._taken_over_from}/{name}")
             if earlier is not None and earlier.status is StepStatus.FINISHED:
-                return (await self._adopt(name, earlier)).result
+                return (await self._adopt(record or self._new(name), earlier)).result
         started = await self._start(name, record)
         if started.status is StepStatus.FINISHED:  # by another process, meanwhile
             return started.result
@@ -117,23 +117,18 @@ class Steps:
             # A retried call of this very step is under way: the first result counts for both.
             return current if current.status is StepStatus.FINISHED else await self._finish(current, result)
 
-    async def _adopt(self, name: str, earlier: StepState) -> StepState:
-        adopted = self._new(name).replace(
-            status=StepStatus.FINISHED,
-            agent_id=earlier.agent_id,
-            executions=0,
-            taken_over_from=self._taken_over_from,
-            result=earlier.result,
-            started_at=earlier.started_at,
-            finished_at=earlier.finished_at,
-        )
-        try:
-            return await self._store(adopted, "adopt")
-        except VersionConflictError as conflict:
-            current: StepState | None = conflict.current
-            if current is None or current.status is not StepStatus.FINISHED:
-                raise
-            return current
+    async def _adopt(self, own: StepState, earlier: StepState) -> StepState:
+        """The other run's record as this run's own: no execution, the same result."""
+        if own.version == 0:
+            begun = own.replace(executions=0, taken_over_from=self._taken_over_from, started_at=earlier.started_at)
+            try:
+                own = await self._store(begun, "adopt")
+            except VersionConflictError as conflict:
+                current: StepState | None = conflict.current
+                if current is None:
+                    raise
+                own = current
+        return own if own.status is StepStatus.FINISHED else await self._finish(own, earlier.result)
 
     def _new(self, name: str) -> StepState:
         return StepState(
