@@ -32,6 +32,7 @@ from lightning_state.actors.core.messages import (
     Resolve,
     Write,
 )
+from lightning_state.actors.core.request_ids import generated_id
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.service_map import ServiceMap
 from lightning_state.actors.core.slots import index_of_slot
@@ -191,7 +192,7 @@ class Session:
         """
         slot = self._slot(category, key)
         seq = self._number()
-        name = request_id or f"{now_ms:012x}-{self.name}-{seq:08x}"
+        name = request_id or generated_id(now_ms, self.name, seq)
         template = Write(slot, 0, key, op, body, expected, name, seq, request_id is None)
         return Operation(category, key, template, deadline_s)
 

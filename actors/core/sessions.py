@@ -38,6 +38,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._now_us = 0
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -46,7 +47,7 @@ class Sessions:
         """The session of a frame, its floor raised to what the frame says and the answers below it dropped."""
         session = self._sessions.setdefault(name, Session())
         self._sessions.move_to_end(name)
-        session.heard_us = now_us
+        session.heard_us = self._now_us = now_us
         if floor > session.floor:
             session.floor = floor
             session.answers = {seq: reply for seq, reply in session.answers.items() if seq >= floor}
@@ -58,6 +59,12 @@ class Sessions:
         session = self._sessions.get(name)
         if session is not None and seq >= session.floor:
             session.answers[seq] = reply
+
+    def supersede(self, name: str, seq: int, reply: Reply) -> None:
+        """The answer to a number whose request another session took over, unless it has one already."""
+        session = self._sessions.setdefault(name, Session(heard_us=self._now_us))
+        if seq >= session.floor:
+            session.answers.setdefault(seq, reply)
 
     def forget_idle(self, now_us: int) -> None:
         """Drop sessions unheard of for IDLE_US."""

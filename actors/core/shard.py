@@ -45,6 +45,7 @@ from lightning_state.actors.core.messages import (
 from lightning_state.actors.core.operation import Loading, Operation, Waiter, digest_of
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
+from lightning_state.actors.core.request_ids import origin_of
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
 from lightning_state.actors.core.sessions import Session, Sessions
 from lightning_state.actors.core.slots import category_of_slot, slot_of
@@ -299,12 +300,20 @@ class Shard:
             return
         if isinstance(request, Write) and not request.fresh:
             session.repeated(waiter.seq, identity)
+            self._supersede(waiter, request.request_id)
         try:
             self._join_or_enqueue(waiter, request, principal)
         except LightningStateError as error:
             # A refusal is the final answer to this number: the same sending, arriving late, must not run after it.
             session.answers[waiter.seq] = refusal(error)
             raise
+
+    def _supersede(self, waiter: Waiter, request_id: str) -> None:
+        """Another session repeats what one gave up: that one's first attempt, should it still arrive, is refused."""
+        origin = origin_of(request_id)
+        if origin is not None and origin[0] != waiter.session:
+            error = RequestBarredError(f"request {request_id!r} was repeated by another session")
+            self._sessions.supersede(*origin, refusal(error))
 
     def _join_or_enqueue(self, waiter: Waiter, request: Write | Resolve, principal: str) -> None:
         operation = Operation(request, principal, digest_of(request), [waiter])

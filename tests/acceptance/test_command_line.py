@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.processes import descendants, is_alive
 
 COMMAND = [sys.executable, "-m", "lightning_state.cluster.cli"]
-READY_WITHIN_S = 90.0
 GONE_WITHIN_S = 60.0
 
 
@@ -39,15 +39,26 @@ class Terminal:
             check=False,
         )
 
-    def up(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*COMMAND, "up", *arguments],
-            cwd=self.directory,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=(self.directory / "up.err").open("w"),
-            text=True,
-        )
+    @contextmanager
+    def up(self) -> Generator[subprocess.Popen[str]]:
+        """`up`, once it has said that it is ready."""
+        with (
+            (self.directory / "up.err").open("w") as errors,
+            subprocess.Popen(
+                [*COMMAND, "up"],
+                cwd=self.directory,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            ) as process,
+        ):
+            assert process.stdout is not None
+            try:
+                assert "is ready" in process.stdout.readline(), (self.directory / "up.err").read_text()
+                yield process
+            finally:
+                process.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +68,8 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Terminal:
 
 @pytest.fixture(scope="module")
 def running(terminal: Terminal) -> Iterator[subprocess.Popen[str]]:
-    process = terminal.up()
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    assert "is ready" in first, (terminal.directory / "up.err").read_text()
-    yield process
-    if process.poll() is None:
-        process.terminate()
-        process.wait(timeout=60)
+    with terminal.up() as process:
+        yield process
 
 
 pytestmark = pytest.mark.timeout(240)
@@ -144,15 +149,13 @@ def test_down_stops_it_and_nothing_is_left_running_and_nothing_is_lost(
 
 
 def test_ctrl_c_stops_up_cleanly_and_its_data_is_there_the_next_time(terminal: Terminal) -> None:
-    process = terminal.up()
-    assert process.stdout is not None
-    assert "is ready" in process.stdout.readline()
-    if terminal.run("get", "agents", "kept").returncode == 1:
-        assert terminal.run("set", "agents", "kept", '{"agentType": "t"}').returncode == 0
-    family = descendants(process.pid)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 0
-    _wait_until_gone(family)
+    with terminal.up() as process:
+        kept = terminal.run("get", "agents", "a-1")
+        assert json.loads(kept.stdout)["version"] == 2
+        family = descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+        _wait_until_gone(family)
     assert "Traceback" not in (terminal.directory / "up.err").read_text()
 
 

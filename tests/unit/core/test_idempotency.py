@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from lightning_state.actors.core.effects import Commit, Lookup
-from lightning_state.actors.core.messages import Refused, Resolution, Value, Write
+from lightning_state.actors.core.messages import ANY, Refused, Reply, Resolution, Value, Write
 from lightning_state.actors.core.refusals import refusal
+from lightning_state.actors.core.request_ids import generated_id, origin_of
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.sessions import IDLE_US, Session, Sessions
 from lightning_state.actors.errors import ValidationFailedError
@@ -38,6 +40,12 @@ def again(write: Write, *, seq: int | None = None, fresh: bool = False, body: by
         write.seq if seq is None else seq,
         fresh,
     )
+
+
+def ask_as(driver: ShardDriver, session: str, write: Write) -> Reply:
+    call = driver.send(write, session=session)
+    driver.settle()
+    return driver.reply(call)
 
 
 def test_duplicate_of_a_pending_request_joins_it(driver: ShardDriver) -> None:
@@ -237,3 +245,39 @@ def test_session_forgets_what_lies_below_its_floor() -> None:
     sessions.hear("s", 4, 0)
     sessions.remember("s", 3, INVALID)
     assert session == Session(floor=4)
+
+
+def test_first_attempt_that_another_session_repeated_never_runs_after_it(driver: ShardDriver) -> None:
+    late = msgspec.structs.replace(driver.write("a"), request_id=generated_id(1, "one", 7), seq=7)
+    repeated = msgspec.structs.replace(late, seq=1, fresh=False)
+    assert isinstance(ask_as(driver, "two", repeated), Value)
+    assert code(ask_as(driver, "one", late)) == "request_barred"
+    assert len(driver.store.rows) == 1
+
+
+def test_first_attempt_never_runs_after_another_sessions_repetition_was_refused(driver: ShardDriver) -> None:
+    late = msgspec.structs.replace(driver.write("a", expected=3), request_id=generated_id(1, "one", 7), seq=7)
+    repeated = msgspec.structs.replace(late, seq=1, fresh=False)
+    assert code(ask_as(driver, "two", repeated)) == "version_conflict"
+    for _ in range(3):
+        driver.ask(driver.write("a", expected=ANY))
+    assert code(ask_as(driver, "one", late)) == "request_barred"
+
+
+def test_another_sessions_repetition_of_a_pending_request_joins_it_and_both_hear(driver: ShardDriver) -> None:
+    first = msgspec.structs.replace(driver.write("a"), request_id=generated_id(1, "one", 7), seq=7)
+    calls = [driver.send(first, session="one")]
+    calls.append(driver.send(msgspec.structs.replace(first, seq=1, fresh=False), session="two"))
+    driver.settle()
+    assert [type(driver.reply(call)) for call in calls] == [Value, Value]
+    assert len(driver.store.rows) == 1
+
+
+@pytest.mark.parametrize("chosen", ["mine", "a-b-c", "0123456789ab-x-zz", "0123456789ab-x-", ""])
+def test_an_id_of_the_callers_own_choice_has_no_origin(chosen: str) -> None:
+    assert origin_of(chosen) is None
+
+
+def test_a_generated_id_names_its_session_and_number_and_sorts_by_time() -> None:
+    assert origin_of(generated_id(1_700_000_000_000, "a-b", 300)) == ("a-b", 300)
+    assert generated_id(999, "z", 9) < generated_id(1_000, "a", 1)
