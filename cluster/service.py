@@ -26,7 +26,7 @@ from lightning_state.actors.settings import Settings
 from lightning_state.actors.shard_actor.actor import ShardActor
 from lightning_state.actors.shard_actor.runtime import ShardStatus
 from lightning_state.actors.store.data_directory import DataDirectory
-from lightning_state.actors.store.sqlite.ownership import start_time_ticks
+from lightning_state.actors.store.sqlite.ownership import has_ended
 from lightning_state.actors.verl_actor import start_pool
 from lightning_state.actors.wire.directory_link import DirectoryLink
 from lightning_state.actors.wire.names import NAMESPACE, directory_name, pool_name, shard_name
@@ -249,7 +249,7 @@ def _pids(handles: Sequence[Any]) -> list[int]:
 def _wait_until_gone(pids: Sequence[int]) -> None:
     """Their locks on the files end with them. Processes of other nodes are not seen from here, nor their files."""
     deadline_s = time.monotonic() + _CLOSE_WITHIN_S
-    while any(start_time_ticks(pid) is not None for pid in pids) and time.monotonic() < deadline_s:
+    while not all(has_ended(pid) for pid in pids) and time.monotonic() < deadline_s:
         time.sleep(_POLL_S)
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from lightning_state.actors.client.connecting import join_ray
 from lightning_state.actors.errors import ShardUnavailableError
-from lightning_state.actors.store.sqlite.ownership import start_time_ticks
+from lightning_state.actors.store.sqlite.ownership import has_ended
 from lightning_state.actors.wire.ray_access import read_access, write_access
 from lightning_state.cluster.report import ServiceReport, report
 from lightning_state.cluster.service import start, stop_service
@@ -125,7 +125,7 @@ def _say_command(service: str) -> None:
 
 def _wait_until_ended(service: str, pid: int) -> None:
     deadline_s = time.monotonic() + _STOPPED_WITHIN_S
-    while start_time_ticks(pid) is not None:
+    while not has_ended(pid):
         if time.monotonic() > deadline_s:
             raise ShardUnavailableError(f"process {pid}, which runs {service!r}, did not stop: end it yourself")
         time.sleep(_POLL_S)

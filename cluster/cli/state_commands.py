@@ -42,7 +42,7 @@ def get(category: str, key: str, *, service: str = "default", address: str | Non
 def set_(
     category: str,
     key: str,
-    state: str,
+    state: Annotated[str, Parameter(allow_leading_hyphen=True)],
     *,
     expected_version: str | None = None,
     service: str = "default",
@@ -115,7 +115,7 @@ def list_(
 def verify(
     category: str,
     key: str,
-    state: str,
+    state: Annotated[str, Parameter(allow_leading_hyphen=True)],
     *,
     json: bool = False,
     service: str = "default",

@@ -33,6 +33,15 @@ def start_time_ticks(pid: int) -> int | None:
     return int(stat.rpartition(")")[2].split()[_START_TIME_FIELD])
 
 
+def has_ended(pid: int) -> bool:
+    """There is no such process any more, or only what its parent has yet to collect of it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
+
+
 def kill_holder(pid: int, started_ticks: int) -> bool:
     """SIGKILL the process of this pid if it is the one that started then; False when that one is gone already.
 

@@ -42,7 +42,7 @@ def again(write: Write, *, seq: int | None = None, fresh: bool = False, body: by
     )
 
 
-def ask_as(driver: ShardDriver, session: str, write: Write) -> Reply:
+def ask_as(driver: ShardDriver, session: str, write: Write) -> Reply | None:
     call = driver.send(write, session=session)
     driver.settle()
     return driver.reply(call)
