@@ -25,7 +25,7 @@ BAD_RULE = Category(name="bad-rule", model=Order, key_field="order_id", rules=(f
 
 def test_rules_of_another_model_find_nothing_in_this_one() -> None:
     plan = load_plan(rule_set_of(ORDERS_WITH_RESEARCH_RULES, f"{__name__}:ORDERS_WITH_RESEARCH_RULES", Settings()))
-    assert evaluate(plan, change(ORDERS_WITH_RESEARCH_RULES, Order(order_id="o-1"))).issues == []
+    assert evaluate(plan, change(ORDERS_WITH_RESEARCH_RULES, Order(order_id="o-1", amount=1))).issues == []
 
 
 def test_a_rule_that_is_no_function_is_refused_when_it_is_loaded() -> None:
