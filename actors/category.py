@@ -183,7 +183,7 @@ def load_category(import_path: str, expected_hash: str | None = None) -> Categor
     module_name, _, name = import_path.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # importing runs a user's module, which may raise anything
         raise UnknownCategoryError(f"cannot import category {import_path!r}: {error}") from error
     if not isinstance(found, Category):
         raise UnknownCategoryError(f"{import_path!r} is a {type(found).__name__}, not a Category")

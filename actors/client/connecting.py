@@ -42,6 +42,7 @@ def join_ray(address: str | None = None, *, service: str = "default") -> None:
     Raises ServiceNotFoundError.
     """
     if ray.is_initialized():
+        _check_same(address)
         return
     access = read_access(service)
     if access is not None and address in (None, access.address):
@@ -56,6 +57,16 @@ def join_ray(address: str | None = None, *, service: str = "default") -> None:
         raise ServiceNotFoundError(
             f"cannot join Ray at {where!r} ({reason}): start a service with `lightning-state up`, or pass its address"
         ) from error
+
+
+def _check_same(address: str | None) -> None:
+    """A process is in one Ray cluster at a time: another address must not be taken for this one in silence."""
+    joined = ray.get_runtime_context().gcs_address
+    port = (address or "").rpartition(":")[2]
+    if port.isdigit() and "://" not in str(address) and port != joined.rpartition(":")[2]:
+        raise ServiceNotFoundError(
+            f"this process is connected to Ray at {joined} and cannot join {address} as well: connect from another one"
+        )
 
 
 def _use_auth_mode(mode: str) -> None:

@@ -7,6 +7,11 @@ import re
 from lightning_state.actors.errors import InvalidKeyError, InvalidStateError, StateTooDeepError, StateTooLargeError
 from lightning_state.actors.limits import Limits
 
+LIST_LIMIT = 1_000
+"""States in one page of a list."""
+
+_REQUEST_ID_MOST = 600
+# A batch's own id and, after it, the longest key.
 _KEY = re.compile(r"(?![/.])(?!.*(//|\.\.))[A-Za-z0-9._:@/+-]+")
 _OPEN = b"[{"
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -29,6 +34,23 @@ def check_prefix(prefix: str, limits: Limits) -> str:
     if prefix:
         check_key(prefix + "x", limits)
     return prefix
+
+
+def check_request_id(request_id: str) -> str:
+    """The request id itself. Raises InvalidStateError unless it is 1 to 600 printable characters."""
+    if not isinstance(request_id, str) or not request_id.isprintable() or not 0 < len(request_id) <= _REQUEST_ID_MOST:
+        raise InvalidStateError(
+            f"request id {ascii(request_id)[:80]} is not valid: 1 to {_REQUEST_ID_MOST} printable characters",
+            reason="request_id",
+        )
+    return request_id
+
+
+def check_limit(limit: int) -> int:
+    """The number of states in a page of a list. Raises InvalidStateError outside 1 to LIST_LIMIT."""
+    if not 1 <= limit <= LIST_LIMIT:
+        raise InvalidStateError(f"limit is {limit}; a page has 1 to {LIST_LIMIT} states", reason="limit")
+    return limit
 
 
 def check_body(body: bytes, limits: Limits) -> bytes:

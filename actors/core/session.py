@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from lightning_state.actors.core.checks import check_request_id
 from lightning_state.actors.core.messages import (
     PROTOCOL,
     Frame,
@@ -191,6 +192,8 @@ class Session:
         A caller's own id may have been used before, so only a generated one is ever sent as fresh.
         """
         slot = self._slot(category, key)
+        if request_id is not None:
+            check_request_id(request_id)
         seq = self._number()
         name = request_id or generated_id(now_ms, self.name, seq)
         template = Write(slot, 0, key, op, body, expected, name, seq, request_id is None)
@@ -199,6 +202,7 @@ class Session:
     def resolve(self, category: str, key: str, request_id: str, deadline_s: float) -> Operation:
         """Begin asking whether a write was applied; if it was not, it never will be."""
         slot = self._slot(category, key)
+        check_request_id(request_id)
         return Operation(category, key, Resolve(slot, 0, key, request_id, self._number()), deadline_s)
 
     def send(self, operation: Operation, now_s: float) -> tuple[int, Request]:

@@ -14,7 +14,7 @@ import msgspec
 
 from lightning_state.actors.category import Category
 from lightning_state.actors.core.change import decide
-from lightning_state.actors.core.checks import check_body, check_key
+from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_request_id
 from lightning_state.actors.core.effects import (
     Commit,
     Effect,
@@ -88,6 +88,7 @@ class Shard:
         self.hot = HotEntries(limits.hot_bytes)
         self.slots: dict[int, Slot] = {}
         self._categories: dict[int, Registered] = {}
+        self._refused: dict[int, str] = {}
         self._sessions = Sessions()
         self._queues: dict[tuple[int, str], deque[Operation]] = {}
         self._writes: dict[tuple[int, str, str], Operation] = {}
@@ -118,11 +119,16 @@ class Shard:
         """Serve a category from now on; a newer schema of a known one takes effect at once."""
         known = self._categories.get(registered.id)
         self._categories[registered.id] = registered
+        self._refused.pop(registered.id, None)
         if known is None or known.category.schema_version == registered.category.schema_version:
             return
         for slot, key in self.hot.keys():  # noqa: SIM118  # not a mapping: keys() is what it has
             if category_of_slot(slot) == registered.id:
                 self.hot.evict(slot, key)
+
+    def refuse_category(self, category_id: int, reason: str) -> None:
+        """Refuse every request of a category with this reason: its slots are owned, its definition is not at hand."""
+        self._refused[category_id] = reason
 
     def adopt(self, heads: Iterable[SlotHead]) -> None:
         """Own these slots, under the epochs their heads name, from now on."""
@@ -283,6 +289,7 @@ class Shard:
             raise UnknownCategoryError(
                 f"{category.name} has no index {request.index!r}; it has {', '.join(category.indexes) or 'none'}"
             )
+        check_limit(request.limit)
         ticket = self._ticket()
         self._scans[ticket] = (call, index, request)
         self._effects.append(Scan(ticket, request))
@@ -316,6 +323,7 @@ class Shard:
             self._sessions.supersede(*origin, refusal(error))
 
     def _join_or_enqueue(self, waiter: Waiter, request: Write | Resolve, principal: str) -> None:
+        check_request_id(request.request_id)
         operation = Operation(request, principal, digest_of(request), [waiter])
         pending = self._writes.get(operation.identity)
         if isinstance(request, Resolve):
@@ -547,7 +555,7 @@ class Shard:
     def _registered(self, category_id: int) -> Registered:
         registered = self._categories.get(category_id)
         if registered is None:
-            raise UnknownCategoryError(f"no category has the id {category_id}")
+            raise UnknownCategoryError(self._refused.get(category_id) or f"no category has the id {category_id}")
         return registered
 
     def _ticket(self) -> int:

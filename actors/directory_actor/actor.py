@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 from collections.abc import Mapping
@@ -13,14 +14,23 @@ import msgspec
 import ray
 from ray.exceptions import RayError
 
+from lightning_state.actors.category import load_category
 from lightning_state.actors.core.directory import Directory, Identity
+from lightning_state.actors.core.liveness import Liveness
 from lightning_state.actors.core.refusals import refusal
-from lightning_state.actors.core.service_map import Claim, Describe, Described, DirectoryReply, DirectoryRequest
-from lightning_state.actors.errors import LightningStateError, NotOwnerError
+from lightning_state.actors.core.service_map import (
+    Claim,
+    Describe,
+    Described,
+    DirectoryReply,
+    DirectoryRequest,
+    Register,
+)
+from lightning_state.actors.errors import CategoryMismatchError, LightningStateError, NotOwnerError
 from lightning_state.actors.settings import Settings, public_settings
 from lightning_state.actors.store.data_directory import DataDirectory
 from lightning_state.actors.store.protocol import RegistryStore
-from lightning_state.actors.store.sqlite.ownership import kill_holder
+from lightning_state.actors.store.sqlite.ownership import kill_holder, start_time_ticks
 from lightning_state.actors.wire.codec import decode_directory_request, encode
 from lightning_state.actors.wire.names import NAMESPACE, shard_name
 
@@ -68,6 +78,7 @@ class DirectoryActor:
                 granted, changes = directory.claim(request)
                 await self._store(changes)
                 return granted
+            await self._check_importable(directory, request)
             changes = directory.register(request)
             if changes:
                 await self._store(changes)
@@ -83,11 +94,25 @@ class DirectoryActor:
             logger.critical("the registry cannot be written; the directory restarts", exc_info=True)
             os._exit(1)
 
+    async def _check_importable(self, directory: Directory, request: Register) -> None:
+        """Refuse what the shards could not import: once registered, it would be theirs to import at every start.
+
+        Raises UnknownCategoryError, or CategoryMismatchError when the definition here is another one.
+        """
+        known = directory.map().categories.get(request.name)
+        if known is not None and known.hash == request.hash:
+            return
+        importlib.invalidate_caches()  # the module may have been written after this process looked for it
+        category = await asyncio.to_thread(load_category, request.import_path, request.hash)
+        if (category.name, category.schema_version) != (request.name, request.schema_version):
+            raise CategoryMismatchError(f"{request.import_path} is {category!r}, not {request.name!r}")
+
     async def _tell_shards(self, directory: Directory) -> None:
         """Every living shard serves the new category before its registration is answered; others learn by claiming."""
         data = msgspec.msgpack.encode(directory.map())
         told = [handle.adopt.remote(data) for handle in map(self._shard, range(directory.identity.shards)) if handle]
-        await asyncio.wait([asyncio.ensure_future(_settled(ref)) for ref in told], timeout=_ADOPT_WITHIN_S)
+        if told:
+            await asyncio.wait([asyncio.ensure_future(_settled(ref)) for ref in told], timeout=_ADOPT_WITHIN_S)
 
     def _shard(self, number: int) -> Any:
         try:
@@ -129,31 +154,47 @@ class DirectoryActor:
     async def _watch(self, directory: Directory, number: int) -> None:
         """Ping one shard; when it is silent too long, end its process: Ray starts the next one (C9)."""
         loop = asyncio.get_running_loop()
+        liveness = Liveness(loop.time())
+        heard: tuple[int, int | None] | None = None
         while True:
             sent = loop.time()
             handle = self._shard(number)
             if handle is not None:
                 try:
-                    await asyncio.wait_for(_settled(handle.ping.remote()), self._settings.shard_silent_s)
+                    pid = await asyncio.wait_for(_settled(handle.ping.remote()), self._settings.shard_silent_s)
                 except TimeoutError:
-                    self._replace(directory, number, handle)
+                    if liveness.timed_out(loop.time(), lives=self._lives(directory, number, heard)):
+                        self._replace(directory, number, handle)
+                else:
+                    heard = None if pid is None else (pid, start_time_ticks(pid))
+                    note = liveness.ended if pid is None else liveness.answered
+                    note(loop.time())
             await asyncio.sleep(max(0.0, sent + self._settings.ping_interval_s - loop.time()))
+
+    def _lives(self, directory: Directory, number: int, heard: tuple[int, int | None] | None) -> bool | None:
+        """Whether the process that answered last, or that owns the slots, is there; None for one of another node."""
+        info = directory.map().shards[number]
+        if info.node_id and info.node_id != ray.get_runtime_context().get_node_id():
+            return None
+        known = [heard, (info.pid, info.started_ticks)] if info.pid else [heard]
+        return any(each is not None and start_time_ticks(each[0]) == each[1] for each in known)
 
     def _replace(self, directory: Directory, number: int, handle: Any) -> None:
         info = directory.map().shards[number]
-        logger.warning("shard %d has been silent for %s s: replacing it", number, self._settings.shard_silent_s)
+        logger.warning("shard %d does not answer: replacing it", number)
         here = info.node_id == ray.get_runtime_context().get_node_id()
         # A signal ends it at once, also when it is stopped; Ray sees the death and starts the successor.
         if not (here and info.pid and kill_holder(info.pid, info.started_ticks)):
             ray.kill(handle, no_restart=False)
 
 
-async def _settled(ref: Any) -> None:
-    """Wait for an answer or a Ray error: a dying actor is Ray's business, only silence is ours."""
+async def _settled(ref: Any) -> Any:
+    """The answer, or None for a Ray error: a dying actor is Ray's business, only silence is ours."""
     try:
-        await ref
+        return await ref
     except RayError as error:
         logger.debug("no answer: %s", error)
+        return None
 
 
 def _restart(task: asyncio.Task[None]) -> None:

@@ -6,11 +6,14 @@ import asyncio
 
 from lightning_state.actors.core.messages import PROTOCOL, Frame, Get, Refused, Value
 from lightning_state.actors.core.service_map import ServiceMap
-from lightning_state.actors.errors import error_from_code
+from lightning_state.actors.errors import ShardUnavailableError, error_from_code
 from lightning_state.actors.wire.actor_calls import ActorCalls
 from lightning_state.actors.wire.codec import decode_replies, encode
 from lightning_state.actors.wire.names import shard_name
 from lightning_state.actors.wire.translate import translate
+
+_ANSWERED_WITHIN_S = 5.0
+_RETRY_S = 0.05
 
 
 class Peers:
@@ -24,8 +27,19 @@ class Peers:
     async def exists(self, category: str, key: str, deadline_s: float) -> bool:
         """Whether a state is stored now, asked of its owner (linearizable). `deadline_s` is in seconds from now.
 
-        Raises ShardUnavailableError when the owner does not answer in time.
+        An owner that is being replaced is asked again. Raises ShardUnavailableError when none answers in time.
         """
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + min(deadline_s, _ANSWERED_WITHIN_S)
+        while True:
+            try:
+                return await self._ask(category, key, until_s - loop.time())
+            except ShardUnavailableError:
+                if loop.time() + _RETRY_S >= until_s:
+                    raise
+            await asyncio.sleep(_RETRY_S)
+
+    async def _ask(self, category: str, key: str, deadline_s: float) -> bool:
         info = self.map.categories.get(category) if self.map is not None else None
         if info is None or self.map is None:
             return False

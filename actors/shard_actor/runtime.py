@@ -78,6 +78,7 @@ class ShardRuntime:
         self._adopting = asyncio.Lock()
         self._hashes: dict[str, str] = {}
         self._epoch = 0
+        self._newest: ServiceMap | None = None
 
     def __repr__(self) -> str:
         return f"<ShardRuntime {self.number} epoch={self._epoch} {self._state()}>"
@@ -87,6 +88,8 @@ class ShardRuntime:
         while True:
             self._unknown.clear()
             await self._own()
+            if self._newest is not None:
+                await self.adopt(self._newest)
             await self._unknown.wait()
             performer, self._performer = self._performer, None
             if performer is not None:
@@ -102,9 +105,11 @@ class ShardRuntime:
     async def adopt(self, current: ServiceMap) -> None:
         """Serve what the map gives this shard and it does not serve yet: slots of newly registered categories."""
         async with self._adopting:
+            if self._newest is None or current.version > self._newest.version:
+                self._newest = current
             performer = self._performer
             if performer is None:
-                return  # the claim that is under way brings the new map
+                return  # the claim under way may have been answered with an older map: run() comes back to this one
             self._register(performer.shard, performer.verdicts, current)
             new = [slot for slot in current.slots_of(self.number) if slot not in performer.shard.slots]
             if new:
@@ -115,7 +120,8 @@ class ShardRuntime:
         """Send every caller to ask again later, and let the store go."""
         performer, self._performer = self._performer, None
         if performer is not None:
-            performer.perform(performer.shard.disown("the shard is closing", maybe=False))
+            # A commit may be under way in the writer's thread: those who wait cannot be told that nothing happened.
+            performer.perform(performer.shard.disown("the shard is closing", maybe=True))
             await performer.close()
 
     async def status(self) -> ShardStatus:
@@ -183,7 +189,13 @@ class ShardRuntime:
         for info in current.categories.values():
             if self._hashes.get(info.name) == info.hash:
                 continue
-            category = load_category(info.import_path, info.hash)
+            try:
+                category = load_category(info.import_path, info.hash)
+            except LightningStateError as error:
+                # One category that cannot be imported here (any more) must not keep the others from being served.
+                logger.error("category %s is not served: %s", info.name, error)  # noqa: TRY400  # the message says it
+                shard.refuse_category(info.id, str(error))
+                continue
             table = replaced.get(info.name)
             transitions = {a: frozenset(b) for a, b in table.items()} if table is not None else None
             verdicts.register(category, info.import_path)

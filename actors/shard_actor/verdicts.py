@@ -14,7 +14,12 @@ from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.service_map import ServiceMap
 from lightning_state.actors.core.verl.messages import Verdict, VerdictRequest, content_hash
 from lightning_state.actors.core.verl.rules.references import references_of
-from lightning_state.actors.errors import LightningStateError, ValidationFailedError
+from lightning_state.actors.errors import (
+    LightningStateError,
+    ShardUnavailableError,
+    ValidationFailedError,
+    ValidationUnavailableError,
+)
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.shard_actor.peers import Peers
 from lightning_state.actors.wire.validator_link import ValidatorLink
@@ -44,6 +49,9 @@ class PoolVerdicts:
         deadline_s = change.timeout_ms / 1000
         try:
             verdict = await self._link.verdict(await self._request(change, deadline_s), deadline_s)
+        except ShardUnavailableError as error:
+            # It would send the caller to look for another owner of its own key, which is not what is missing.
+            return refusal(ValidationUnavailableError(str(error)))
         except LightningStateError as error:
             return refusal(error)
         return None if verdict.is_accepted else refusal(_not_verified(change, verdict))
