@@ -62,7 +62,7 @@ def quality(question_terms: Collection[str], facts: Sequence[RatedFact]) -> Qual
         return Quality()
     standing = [fact for fact in facts if not fact.is_refuted]
     wanted = set(question_terms)
-    held = wanted.intersection(*[set().union(*(fact.terms for fact in standing))]) if wanted else set[str]()
+    held = {term for fact in standing for term in fact.terms if term in wanted}
     best = sorted((fact.relevance for fact in standing), reverse=True)[:BEST_FACTS]
     return Quality(
         coverage=len(held) / len(wanted) if wanted else 0.0,

@@ -32,6 +32,14 @@ _RESTARTS = 3
 TERMINAL = (ResearchStatus.COMPLETED, ResearchStatus.FAILED)
 
 
+def question_of(query: str) -> str:
+    """The question on one line. Raises InvalidStateError when it holds no word."""
+    question = " ".join(query.split())
+    if not any(character.isalnum() for character in question):
+        raise InvalidStateError("the question is empty: ask something in words")
+    return question
+
+
 def new_order(
     query: str,
     corpus_path: Path | None,
@@ -42,12 +50,9 @@ def new_order(
     researchers: int = orders.RESEARCHERS,
 ) -> Order:
     """An order for a new run. Raises InvalidStateError for a question without words."""
-    question = " ".join(query.split())
-    if not any(character.isalnum() for character in question):
-        raise InvalidStateError("the question is empty: ask something in words")
     return Order(
         research_id=orders.new_research_id(),
-        query=question,
+        query=question_of(query),
         corpus_path=None if corpus_path is None else str(corpus_path.expanduser().absolute()),
         corpus_index=str(corpus.describe().index),
         service=service,
@@ -66,6 +71,14 @@ def recorded_run(state: StateClient, research_id: str) -> ResearchState:
             f"there is no research {research_id!r} in this service: see `lightning-state list research`, "
             "or name the data directory it was run in"
         ) from None
+
+
+def interrupted_runs(state: StateClient, service: str) -> list[str]:
+    """The ids of runs that a crash left unfinished, oldest first: nobody works on them now."""
+    live = set(other_runs(service))
+    unfinished = [status for status in ResearchStatus if status not in TERMINAL]
+    found = [run for status in unfinished for run in state.research.list(status=status, limit=1_000)]
+    return sorted(run.research_id for run in found if "runner" in run.metadata and run.research_id not in live)
 
 
 def recorded_corpus(earlier: ResearchState) -> Path | None:

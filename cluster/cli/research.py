@@ -21,8 +21,10 @@ from lightning_state.actors.workflows.corpus import Corpus
 from lightning_state.actors.workflows.order import MAX_ITERATIONS, RESEARCHERS, Order
 from lightning_state.actors.workflows.report import Report, report, to_json
 from lightning_state.actors.workflows.run import (
+    interrupted_runs,
     new_order,
     other_runs,
+    question_of,
     recorded_corpus,
     recorded_run,
     resumed_order,
@@ -80,6 +82,7 @@ def research(
         raise InvalidStateError("give a question, or --resume with the id of a run")
     if resume is not None and corpus is not None:
         raise InvalidStateError("a resumed run reads the corpus it began with: leave --corpus out")
+    question = "" if query is None else question_of(query)
     settings = Settings.read(service=service, data_dir=data_dir, address=address)
     signals = EndSignals()
     signals.install()
@@ -88,12 +91,13 @@ def research(
         opened = None if resume is not None else _open(corpus, view)
         with _service(settings, explicit_data_dir=data_dir is not None, signals=signals, view=view) as state:
             earlier = None if resume is None else recorded_run(state, resume)
+            view.say_interrupted([] if resume else interrupted_runs(state, settings.service))
             if earlier is not None and earlier.status is ResearchStatus.COMPLETED:
                 made = report(earlier, state.verifications.for_source(earlier.research_id))
             else:
                 limits = {"max_iterations": max_iterations, "researchers": researchers}
                 order = (
-                    new_order(query or "", corpus, opened, settings.service, **limits)
+                    new_order(question, corpus, opened, settings.service, **limits)
                     if opened is not None
                     else _go_on(earlier, settings, view)
                 )

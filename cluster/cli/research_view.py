@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from lightning_state.actors.workflows.order import Order
 from lightning_state.actors.workflows.report import Report, account, grouped, provenance, to_markdown
 
 _MOST_WIDTH = 110
+_MOST_NAMED = 3
 _PHASE_SHARE = {ResearchStatus.PENDING: 0.0, ResearchStatus.IN_PROGRESS: 0.1, ResearchStatus.VERIFYING: 0.6}
 _PARTS_OF_AN_ITERATION = 100
 
@@ -59,7 +61,19 @@ class ResearchView:
     def ordered(self, order: Order) -> None:
         """The run begins."""
         self._iterations = order.max_iterations
+        origin = f" takes over {order.taken_over_from}" if order.taken_over_from else ""
+        self._console.print(f"research {order.research_id}{origin}", style="dim", highlight=False, soft_wrap=True)
         self._bar.update(self._task, description="starting the agents", completed=0, total=None)
+
+    def say_interrupted(self, research_ids: Sequence[str]) -> None:
+        """Runs that a crash left, and how to go on with them."""
+        for research_id in research_ids[-_MOST_NAMED:]:
+            self._console.print(
+                f"research {research_id} was interrupted: --resume {research_id} goes on with it",
+                style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def watch(self, run: ResearchState) -> None:
         """The run's state has changed."""

@@ -43,7 +43,8 @@ A lantern burns paraffin oil, which is kept in the font below the burner.
     "wind.txt": """Wind puts out an open flame because it carries the heat away from the wick.
 A hurricane lantern keeps its flame alight in the strongest wind by recirculating warm air to the burner.
 """,
-    "glass.html": """<html><body><h1>Glass</h1><p>The glass globe of a lantern must be clean to let the flame be seen.</p>
+    "glass.html": """<html><body><h1>Glass</h1>
+<p>The glass globe of a lantern must be clean to let the flame be seen.</p>
 <p>A cracked globe lets the wind reach the flame of the lantern and puts it out.</p></body></html>
 """,
 }
@@ -64,7 +65,7 @@ def corpus(folder: Path, tmp_path: Path) -> Corpus:
 
 
 @pytest.fixture
-def service(ray_cluster: None, service_name: str, tmp_path: Path) -> Iterator[Service]:
+def service(ray_cluster: None, service_name: str, tmp_path: Path) -> Iterator[Service]:  # noqa: ARG001  # it must run
     with start(service=service_name, data_dir=tmp_path / "data", shards=1) as running:
         yield running
 
@@ -252,8 +253,9 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.usefixtures("ray_cluster")
 def test_after_kill_9_of_everything_a_run_goes_on_and_repeats_no_finished_step(
-    ray_cluster: None, folder: Path, tmp_path: Path, service_name: str
+    folder: Path, tmp_path: Path, service_name: str
 ) -> None:
     with JudgeServer() as judge:
         judge.released.clear()

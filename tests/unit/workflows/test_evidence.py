@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning_state.actors.core.verl.facts import verify_fact
+from lightning_state.actors.core.verl.facts import verify_facts
 from lightning_state.actors.workflows.evidence import Assessment, claim_of, disputed, recorded, restored, source_text
 from lightning_state.actors.workflows.finding import Finding
 
@@ -22,7 +22,7 @@ def at(path: Path, line: int, sentence: str) -> Finding:
 
 
 def status(item: Finding) -> str:
-    return verify_fact(claim_of(item)).status
+    return verify_facts([claim_of(item)]).findings[0].status
 
 
 def test_a_sentence_on_an_argument_is_found_although_its_name_stands_above(tmp_path: Path) -> None:
