@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lightning_state.actors.core.verl.context import VerdictContext
     from lightning_state.actors.core.verl.messages import FactClaim, Issue, ReasoningStep, Statement, Verdict
     from lightning_state.actors.errors import (
+        AgentLostError,
         CategoryMismatchError,
         ClientClosedError,
         CompactedError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         InvalidKeyError,
         InvalidStateError,
         InvalidTransitionError,
+        JudgeError,
         LightningStateError,
         LockedError,
         LockLostError,
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
         PermissionDeniedError,
         ProtocolError,
         RequestBarredError,
+        ResearchFailedError,
+        ResearchTakenOverError,
         ServiceNotFoundError,
         ShardUnavailableError,
         StaleFencingTokenError,
@@ -95,6 +99,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANY",
     "AgentCollection",
+    "AgentLostError",
     "AgentState",
     "AgentStatus",
     "AsyncAgentCollection",
@@ -123,6 +128,7 @@ __all__ = [
     "InvalidTransitionError",
     "Issue",
     "JsonObject",
+    "JudgeError",
     "LightningStateError",
     "LightningStateService",
     "LockLostError",
@@ -136,8 +142,10 @@ __all__ = [
     "ReasoningStep",
     "RequestBarredError",
     "ResearchCollection",
+    "ResearchFailedError",
     "ResearchState",
     "ResearchStatus",
+    "ResearchTakenOverError",
     "ServiceNotFoundError",
     "Settings",
     "SettingsError",
