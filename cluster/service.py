@@ -98,7 +98,7 @@ def start(*, categories: Sequence[Category[Any]] = (), **settings: Any) -> Servi
     runtime = join_or_start_ray(read.address, read.service)
     try:
         return _start(read, runtime, [*BUILT_IN, *categories])
-    except BaseException:
+    except BaseException:  # whatever it was, it goes on upwards; nothing half-started may stay
         runtime.leave()
         raise
 
@@ -114,7 +114,7 @@ def _start(settings: Settings, runtime: RayRuntime, categories: Sequence[Categor
     try:
         _start_actors(settings, categories)
         _wait_until_serving(settings)
-    except BaseException:
+    except BaseException:  # whatever it was, it goes on upwards; nothing half-started may stay
         stop_service(settings.service)
         raise
     access = RayAccess(settings.service, runtime.address, runtime.auth_mode, os.getpid(), str(settings.data_dir))

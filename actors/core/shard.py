@@ -8,11 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
 
-import msgspec
-
-from lightning_state.actors.category import Category
 from lightning_state.actors.core.change import decide
 from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_request_id
 from lightning_state.actors.core.effects import (
@@ -29,7 +25,6 @@ from lightning_state.actors.core.effects import (
 )
 from lightning_state.actors.core.hot import HotEntries
 from lightning_state.actors.core.messages import (
-    Absent,
     Frame,
     Get,
     List,
@@ -39,12 +34,12 @@ from lightning_state.actors.core.messages import (
     Request,
     Resolution,
     Resolve,
-    Value,
     Write,
 )
 from lightning_state.actors.core.operation import Loading, Operation, Waiter, digest_of
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
+from lightning_state.actors.core.replies import Slot, check_same, found, repeated, result, upcast
 from lightning_state.actors.core.request_ids import origin_of
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
 from lightning_state.actors.core.sessions import Session, Sessions
@@ -63,21 +58,6 @@ from lightning_state.actors.limits import Limits
 _COMMIT_ROWS = 1_024
 _COMMIT_BYTES = 8 * 1024 * 1024
 _OVERLOADED_RETRY_S = 0.05
-
-
-Stored = TypeVar("Stored", Entry, Applied)
-
-
-class Slot:
-    """A slot this shard owns: its epoch, its last committed revision, its version floor, its barred request ids."""
-
-    __slots__ = ("barred", "epoch", "floor", "revision")
-
-    def __init__(self, head: SlotHead) -> None:
-        self.epoch = head.epoch
-        self.revision = head.revision
-        self.floor = head.floor
-        self.barred: set[tuple[str, str]] = set()
 
 
 class Shard:
@@ -190,7 +170,7 @@ class Shard:
         call, index, request = waiting
         try:
             category = self._registered(request.category_id).category
-            current = [_upcast(category, entry) for entry in entries]
+            current = [upcast(category, entry) for entry in entries]
             page = Page(current, more=len(entries) >= request.limit)
             if self._is_changing(request.category_id):
                 self._held.append((call, index, page))
@@ -217,7 +197,7 @@ class Shard:
         for operation, row in zip(operations, rows, strict=True):
             self._apply(operation, row)
         for operation, row in zip(operations, rows, strict=True):
-            self._finish(operation, _result(row))
+            self._finish(operation, result(row))
         self._release_pages()
         return self._flush(now_us)
 
@@ -274,7 +254,7 @@ class Shard:
         # is being committed: the store may show it already, and no reply may before the invalidation.
         entry = (queue[0].base if queue else None) or self.hot.get(request.slot, request.key)
         if entry is not None:
-            self._respond(call, index, _found(request.slot, slot, self._current(request.slot, entry)))
+            self._respond(call, index, found(request.slot, slot, self._current(request.slot, entry)))
         else:
             self._check_place(request.slot, request.key)
             self._load(request.slot, request.key).reads.append((call, index))
@@ -331,7 +311,7 @@ class Shard:
                 raise IdempotencyMismatchError(f"request {request.request_id!r} is one of {pending.request.key!r}")
         else:
             if pending is not None:
-                _check_same(pending.digest, operation)
+                check_same(pending.digest, operation)
                 pending.waiters.append(waiter)
                 return
             if request.op is Op.BAR:
@@ -394,12 +374,12 @@ class Shard:
     def _prepare_write(self, operation: Operation, write: Write, base: Entry) -> None:
         slot = self.slots[write.slot]
         registered = self._registered(category_of_slot(write.slot))
-        operation.base = _upcast(registered.category, base)
+        operation.base = upcast(registered.category, base)
         if (operation.principal, write.request_id) in slot.barred:
             raise RequestBarredError(f"request {write.request_id!r} was declared not applied; use a new id")
         if operation.applied is not None:
-            applied = _upcast(registered.category, operation.applied)
-            self._finish(operation, _repeated(operation, write, applied, slot))
+            applied = upcast(registered.category, operation.applied)
+            self._finish(operation, repeated(operation, write, applied, slot))
             return
         operation.change = decide(write, operation.base, slot.floor, registered, self.limits)
         if operation.change.body is None:
@@ -522,7 +502,7 @@ class Shard:
         self.hot.put(slot, entry)
         loading = self._loading.pop((slot, entry.key))
         for call, index in loading.reads:
-            self._respond(call, index, _found(slot, self.slots[slot], entry))
+            self._respond(call, index, found(slot, self.slots[slot], entry))
         if loading.operation is not None:
             loading.operation.base = entry
             self._prepare(loading.operation)
@@ -542,7 +522,7 @@ class Shard:
         self._finish(operation, refused)
 
     def _current(self, slot: int, entry: Entry) -> Entry:
-        return _upcast(self._registered(category_of_slot(slot)).category, entry)
+        return upcast(self._registered(category_of_slot(slot)).category, entry)
 
     # -- small parts ---
 
@@ -568,40 +548,3 @@ class Shard:
     def _take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         return effects
-
-
-def _found(slot: int, owned: Slot, entry: Entry) -> Value | Absent:
-    if entry.body is None:
-        return Absent(slot, owned.epoch, owned.revision, entry.version)
-    return Value(slot, owned.epoch, entry.revision, entry.version, entry.updated_us, entry.body)
-
-
-def _result(row: JournalRow) -> Value | Resolution:
-    if row.op is Op.BAR:
-        return Resolution(applied=False, version=0)
-    # Whoever sent a whole state has its body already; a patch learns the result.
-    body = None if row.op is Op.SET else row.body
-    return Value(row.slot, row.epoch, row.revision, row.version, row.time_us, body)
-
-
-def _check_same(digest: bytes, repeated: Operation) -> None:
-    if digest != repeated.digest:
-        raise IdempotencyMismatchError(
-            f"request id {repeated.request.request_id!r} was used for another request: every write needs its own"
-        )
-
-
-def _repeated(operation: Operation, write: Write, applied: Applied, slot: Slot) -> Value:
-    """The stored result of a request that was applied before. Raises when it was barred or was another request."""
-    if applied.op is Op.BAR:
-        raise RequestBarredError(f"request {write.request_id!r} was declared not applied; use a new id")
-    _check_same(applied.digest, operation)
-    body = None if applied.op is Op.SET else applied.body
-    return Value(write.slot, slot.epoch, applied.revision, applied.version, applied.time_us, body)
-
-
-def _upcast(category: Category[Any], entry: Stored) -> Stored:
-    if entry.body is None or entry.schema_version == category.schema_version:
-        return entry
-    body = category.upcast(entry.body, entry.schema_version)
-    return msgspec.structs.replace(entry, body=body, schema_version=category.schema_version)

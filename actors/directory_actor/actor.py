@@ -146,7 +146,7 @@ class DirectoryActor:
                 identity = Identity(self._service, files.service_id, files.shards, self._settings.slots)
                 values = Directory.create(identity)
                 registry.put(values)
-        except BaseException:
+        except BaseException:  # whatever it was, it goes on upwards; the lock must not stay held
             registry.close()
             raise
         return registry, values

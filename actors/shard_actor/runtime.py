@@ -177,7 +177,7 @@ class ShardRuntime:
             performer = Performer(shard, store, verdicts, self._unknown.set)
             # This first commit under the new epoch also proves that the store can be written (C3).
             shard.adopt(await performer.on_writer(lambda: store.acquire(granted.slots, granted.epoch)))
-        except BaseException:
+        except BaseException:  # whatever it was, it goes on upwards; the lock must not stay held
             await loop.run_in_executor(None, store.close)
             raise
         self._epoch = granted.epoch
