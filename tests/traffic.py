@@ -200,6 +200,10 @@ class Traffic:
         told = Told(state.agent_id, marker, began_s, time.monotonic(), 0, request_id, error.code)
         (self.unknown if isinstance(error, OutcomeUnknownError) else self.refused).append(told)
 
+    def slowest_s(self) -> float:
+        """How long the slowest acknowledged write took."""
+        return max(told.ended_s - told.began_s for told in self.acknowledged)
+
     def codes(self) -> dict[str, int]:
         """How often each refusal was met."""
         found: dict[str, int] = defaultdict(int)

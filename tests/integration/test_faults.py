@@ -53,7 +53,7 @@ def faulted(service_name: str, tmp_path: Path, name: str, **settings: Any) -> Ge
     rows = traffic.check_stored(data_dir)
     note(
         f"{name}: {len(traffic.acknowledged)} acknowledged, {len(traffic.refused)} refused {traffic.codes()}, "
-        f"{unknown} of unknown outcome, {len(rows)} journal rows"
+        f"{unknown} of unknown outcome, {len(rows)} journal rows, slowest write {traffic.slowest_s():.2f} s"
     )
 
 
