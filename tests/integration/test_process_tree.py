@@ -49,6 +49,7 @@ def acknowledged(log: Path) -> list[tuple[str, int, str]]:
     return [(key, int(version), marker) for key, version, marker in words]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("ray_cluster")
 def test_kill_9_of_every_process_loses_no_acknowledged_write(tmp_path: Path, service_name: str) -> None:
     data_dir, log = tmp_path / "data", tmp_path / "told"

@@ -157,7 +157,7 @@ def own_cluster(environment: dict[str, str]) -> Generator[tuple[str, str]]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            until("the dashboard answers", lambda: answers(f"http://127.0.0.1:{dashboard}/api/version"), within_s=60)
+            until("the dashboard answers", lambda: answers(f"http://127.0.0.1:{dashboard}/api/version"), within_s=120)
             yield f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
         finally:
             end_all(descendants(child.pid))
@@ -172,6 +172,7 @@ def answers(url: str) -> bool:
         return False
 
 
+@pytest.mark.timeout(300)
 def test_from_a_submitted_job(tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
     environment.pop("RAY_ADDRESS", None)
