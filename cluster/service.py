@@ -22,11 +22,11 @@ from lightning_state.actors.errors import (
     ShardUnavailableError,
     StoreCorruptError,
 )
+from lightning_state.actors.processes import has_ended, start_time_ticks
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.shard_actor.actor import ShardActor
 from lightning_state.actors.shard_actor.runtime import ShardStatus
 from lightning_state.actors.store.data_directory import DataDirectory
-from lightning_state.actors.store.sqlite.ownership import has_ended
 from lightning_state.actors.verl_actor import start_pool
 from lightning_state.actors.wire.directory_link import DirectoryLink
 from lightning_state.actors.wire.names import NAMESPACE, directory_name, pool_name, shard_name
@@ -81,9 +81,11 @@ class Service:
         if not self._running:
             return
         self._running = False
-        stop_service(self.name)
-        forget_access(self.name)
-        self.runtime.leave()
+        try:
+            stop_service(self.name)
+        finally:  # also when Ray or an actor does not answer: a Ray started here takes all of them along
+            forget_access(self.name)
+            self.runtime.leave()
 
 
 def start(*, categories: Sequence[Category[Any]] = (), **settings: Any) -> Service:
@@ -114,12 +116,22 @@ def _start(settings: Settings, runtime: RayRuntime, categories: Sequence[Categor
     try:
         _start_actors(settings, categories)
         _wait_until_serving(settings)
+        write_access(_access(settings, runtime))
     except BaseException:  # whatever it was, it goes on upwards; nothing half-started may stay
         stop_service(settings.service)
         raise
-    access = RayAccess(settings.service, runtime.address, runtime.auth_mode, os.getpid(), str(settings.data_dir))
-    write_access(access)
     return Service(settings, runtime)
+
+
+def _access(settings: Settings, runtime: RayRuntime) -> RayAccess:
+    return RayAccess(
+        settings.service,
+        runtime.address,
+        runtime.auth_mode,
+        os.getpid(),
+        start_time_ticks(os.getpid()) or 0,
+        str(settings.data_dir),
+    )
 
 
 def _data_directory(settings: Settings) -> DataDirectory:

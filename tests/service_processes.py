@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayError
 from tests.waiting import until
 
-from lightning_state.actors.store.sqlite.ownership import start_time_ticks
+from lightning_state.actors.processes import start_time_ticks
 from lightning_state.actors.wire.names import NAMESPACE, directory_name, pool_name, validator_name
 from lightning_state.actors.wire.validator_transport import RayTransport, ping
 from lightning_state.cluster.service import service_map, shard_status

@@ -27,10 +27,11 @@ from lightning_state.actors.core.service_map import (
     Register,
 )
 from lightning_state.actors.errors import CategoryMismatchError, LightningStateError, NotOwnerError
+from lightning_state.actors.processes import start_time_ticks
 from lightning_state.actors.settings import Settings, public_settings
 from lightning_state.actors.store.data_directory import DataDirectory
 from lightning_state.actors.store.protocol import RegistryStore
-from lightning_state.actors.store.sqlite.ownership import kill_holder, start_time_ticks
+from lightning_state.actors.store.sqlite.ownership import kill_holder
 from lightning_state.actors.wire.codec import decode_directory_request, encode
 from lightning_state.actors.wire.names import NAMESPACE, shard_name
 

@@ -14,10 +14,10 @@ from lightning_state.actors.core.messages import Replies
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.service_map import Claim, ServiceMap
 from lightning_state.actors.errors import ProtocolError
+from lightning_state.actors.processes import start_time_ticks
 from lightning_state.actors.shard_actor.runtime import ShardRuntime
 from lightning_state.actors.shard_actor.verdicts import PoolVerdicts
 from lightning_state.actors.store.data_directory import DataDirectory
-from lightning_state.actors.store.sqlite.ownership import start_time_ticks
 from lightning_state.actors.wire.codec import decode_frame, encode
 from lightning_state.actors.wire.directory_link import DirectoryLink
 

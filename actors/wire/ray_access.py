@@ -11,6 +11,11 @@ from pathlib import Path
 
 import msgspec
 
+from lightning_state.actors.processes import has_ended, start_time_ticks
+
+_DAMAGE = (OSError, msgspec.DecodeError, UnicodeDecodeError)
+"""What reading such a file may raise; a ValidationError is a DecodeError."""
+
 
 class RayAccess(msgspec.Struct, frozen=True):
     """Where a service started by this user runs."""
@@ -20,6 +25,8 @@ class RayAccess(msgspec.Struct, frozen=True):
     auth_mode: str
     pid: int
     """The process that started it; when it is gone, so is the service."""
+    started_ticks: int
+    """When that process started: in a container, or after a reboot, its id is soon another's."""
     data_dir: str
     is_command: bool = False
     """That process does nothing else (`lightning-state up`): stopping the service is ending it."""
@@ -45,17 +52,17 @@ def read_access(service: str) -> RayAccess | None:
     """How to join a service of this user that is still running; None when none is known."""
     try:
         access = msgspec.json.decode(access_file(service).read_bytes(), type=RayAccess)
-        os.kill(access.pid, 0)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+    except _DAMAGE:
         return None
-    return access
+    is_there = start_time_ticks(access.pid) == access.started_ticks and not has_ended(access.pid)
+    return access if is_there else None
 
 
 def was_killed(service: str, data_dir: Path) -> bool:
     """Whether the process that last started this service in this directory is gone without having stopped it."""
     try:
         access = msgspec.json.decode(access_file(service).read_bytes(), type=RayAccess)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+    except _DAMAGE:
         return False
     return access.data_dir == str(data_dir.absolute()) and read_access(service) is None
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from lightning_state.actors.client.connecting import join_ray
 from lightning_state.actors.errors import ShardUnavailableError
-from lightning_state.actors.store.sqlite.ownership import has_ended
+from lightning_state.actors.processes import has_ended
 from lightning_state.actors.wire.ray_access import read_access, write_access
 from lightning_state.cluster.report import ServiceReport, report
 from lightning_state.cluster.service import start, stop_service

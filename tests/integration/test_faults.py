@@ -27,7 +27,7 @@ from tests.traffic import Traffic, note
 from tests.waiting import until
 
 from lightning_state import start
-from lightning_state.actors.store.sqlite.ownership import start_time_ticks
+from lightning_state.actors.processes import start_time_ticks
 from lightning_state.actors.wire.names import NAMESPACE, shard_name
 from lightning_state.cluster.service import Service
 

@@ -15,31 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightning_state.actors.errors import DataDirectoryError, StoreUnavailableError
+from lightning_state.actors.processes import start_time_ticks
 from lightning_state.actors.store.sqlite.translation import translated
 
 _POLL_S = 0.01
 _GONE_WITHIN_S = 5.0
 """A killed process leaves its locks when the kernel has taken it apart; slow only with much memory or a stuck disk."""
-_START_TIME_FIELD = 19
-"""Field 22 of /proc/<pid>/stat, counted from the one after the command's closing bracket."""
-
-
-def start_time_ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None when there is none. Tells a reused pid from the old."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[_START_TIME_FIELD])
-
-
-def has_ended(pid: int) -> bool:
-    """There is no such process any more, or only what its parent has yet to collect of it."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
 def kill_holder(pid: int, started_ticks: int) -> bool:

@@ -16,8 +16,9 @@ import pytest
 
 from lightning_state.actors.core.rows import JournalRow, Op
 from lightning_state.actors.errors import DataDirectoryError, FencedError
+from lightning_state.actors.processes import start_time_ticks
 from lightning_state.actors.store.sqlite import SqliteStore
-from lightning_state.actors.store.sqlite.ownership import kill_holder, start_time_ticks
+from lightning_state.actors.store.sqlite.ownership import kill_holder
 
 SLOT = 1 << 16
 DEADLINE_S = 30.0
