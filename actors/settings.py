@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -76,7 +77,7 @@ class Settings(BaseSettings):
 
     service: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     data_dir: Path = Path(".lightning-state")
-    store: Literal["sqlite", "memory"] = "sqlite"
+    store: Literal["sqlite"] = "sqlite"
     shards: int = Field(default=2, ge=1, le=64)
     slots: int = Field(default=64, ge=1, le=4096)
     """Slots per category, fixed when a service is created."""
@@ -112,6 +113,20 @@ class Settings(BaseSettings):
             return cls(**{name: value for name, value in arguments.items() if value is not None})
         except (ValidationError, ValueError) as error:
             raise SettingsError(f"bad settings: {error}") from error
+
+    @classmethod
+    def published(cls, values: Mapping[str, Any]) -> Self:
+        """The settings a service runs with, from `public_settings`: no environment or file of this process is read.
+
+        Raises SettingsError for those of another version.
+        """
+        settings = cls.__new__(cls)
+        try:
+            # `model_validate` would call the constructor, which merges this process's own sources into the values.
+            cls.__pydantic_validator__.validate_python(dict(values), self_instance=settings)
+        except ValidationError as error:
+            raise SettingsError(f"the service has settings unknown here: use the same version ({error})") from error
+        return settings
 
 
 def public_settings(settings: Settings) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class DirectoryActor:
     def __init__(self, service: str, data_dir: str, settings: str) -> None:
         self._service = service
         self._data_dir = Path(data_dir)
-        self._settings = Settings.model_validate_json(settings)
+        self._settings = Settings.published(msgspec.json.decode(settings))
         self._registry: RegistryStore | None = None
         self._directory: Directory | None = None
         self._failure: LightningStateError = NotOwnerError("the directory is starting")

@@ -169,7 +169,7 @@ class ShardRuntime:
         await loop.run_in_executor(None, store.open)
         try:
             granted = await self._claims.claim(self._identity)
-            settings = Settings.model_validate(granted.map.settings)
+            settings = Settings.published(granted.map.settings)
             shard = Shard(settings.limits)
             self._hashes.clear()
             verdicts = self._verdicts(settings)

@@ -50,4 +50,28 @@ def test_what_the_service_tells_everyone_holds_no_secret_and_reads_back() -> Non
     settings = Settings.read(judge={"base_url": "http://127.0.0.1:1", "api_key": "sk-secret"})
     shown = public_settings(settings)
     assert "sk-secret" not in str(shown) + repr(settings)
-    assert Settings.model_validate(shown).limits == settings.limits
+    assert Settings.published(shown).limits == settings.limits
+
+
+def test_published_settings_take_nothing_from_the_process_that_reads_them(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = public_settings(Settings.read())
+    (nowhere / "lightning-state.toml").write_text('[transitions.agents]\nReady = ["Failed"]\n')
+    monkeypatch.setenv("LIGHTNING_STATE_VERL__CONFIDENCE_THRESHOLDS", '{"orders": 0.1}')
+    read = Settings.published(shown)
+    assert (read.transitions, read.verl.confidence_thresholds) == ({}, {})
+    (nowhere / "lightning-state.toml").write_text("not toml [")
+    assert Settings.published(shown) == read
+    with pytest.raises(ValidationError):
+        read.shards = 3  # type: ignore[misc]
+
+
+def test_settings_of_another_version_are_an_error_with_a_code() -> None:
+    with pytest.raises(SettingsError, match="same version"):
+        Settings.published({"unheard": "of"})
+
+
+def test_a_store_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(SettingsError, match="store"):
+        Settings.read(store="memory")

@@ -170,7 +170,7 @@ class AsyncVerl:
     async def _rule_set(self, category: Category[Any], deadline_s: float) -> RuleSet:
         session = await self._calls.ensure(category, deadline_s)
         import_path = session.map.categories[category.name].import_path
-        return rule_set_of(category, import_path, Settings.model_validate(session.map.settings))
+        return rule_set_of(category, import_path, Settings.published(session.map.settings))
 
     async def _stored(self, category: Category[Any], key: str, deadline_s: float) -> State | None:
         collection: AsyncCollection[Any] = AsyncCollection(self._calls, category)
