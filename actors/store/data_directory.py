@@ -129,7 +129,7 @@ def _described(path: Path) -> _Description | None:
                 f"{path} was made by a newer version (format {format_}, this one knows {FORMAT}): upgrade"
             )
         return msgspec.json.decode(data, type=_Description)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataDirectoryError(f"{path / _FILE} is damaged ({error}): restore it from a backup") from error
 
 

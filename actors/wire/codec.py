@@ -8,7 +8,7 @@ from lightning_state.actors.core.messages import PROTOCOL, Frame, Replies
 from lightning_state.actors.core.service_map import DirectoryReply, DirectoryRequest
 from lightning_state.actors.errors import ProtocolError
 
-_DAMAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+DAMAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are no message; a ValidationError is a DecodeError."""
 
 _encoder = msgspec.msgpack.Encoder()
@@ -27,7 +27,7 @@ def decode_frame(data: bytes) -> Frame:
     """The frame in these bytes. Raises ProtocolError for damage or another protocol version."""
     try:
         frame = _frames.decode(data)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ProtocolError(f"not a frame: {error}") from error
     if frame.protocol != PROTOCOL:
         raise ProtocolError(f"frame of protocol {frame.protocol}; this service speaks {PROTOCOL}: use the same version")
@@ -38,7 +38,7 @@ def decode_replies(data: bytes) -> Replies:
     """The replies in these bytes. Raises ProtocolError for damage."""
     try:
         return _replies.decode(data)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ProtocolError(f"not replies: {error}") from error
 
 
@@ -46,7 +46,7 @@ def decode_directory_request(data: bytes) -> DirectoryRequest:
     """The request to the directory in these bytes. Raises ProtocolError for damage."""
     try:
         return _directory_requests.decode(data)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ProtocolError(f"not a request to the directory: {error}") from error
 
 
@@ -54,5 +54,5 @@ def decode_directory_reply(data: bytes) -> DirectoryReply:
     """The directory's reply in these bytes. Raises ProtocolError for damage."""
     try:
         return _directory_replies.decode(data)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ProtocolError(f"not a reply of the directory: {error}") from error

@@ -14,6 +14,7 @@ from lightning_state.actors.core.verl.messages import (
     ToValidator,
 )
 from lightning_state.actors.errors import ProtocolError
+from lightning_state.actors.wire.codec import DAMAGE
 
 T = TypeVar("T")
 
@@ -56,5 +57,5 @@ def decode_from_pool(data: bytes) -> FromPool:
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except DAMAGE as error:
         raise ProtocolError(f"not a VERL frame: {error}") from error

@@ -56,10 +56,10 @@ def test_a_directory_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         DataDirectory.create(tmp_path, "default", 1)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', "noise"])
-def test_a_damaged_description_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"format": 1}', b"noise", b'{"\xff": 1}'])
+def test_a_damaged_description_is_refused(tmp_path: Path, text: bytes) -> None:
     DataDirectory.create(tmp_path, "default", 1)
-    (tmp_path / "service.json").write_text(text)
+    (tmp_path / "service.json").write_bytes(text)
     with pytest.raises(DataDirectoryError, match="damaged"):
         DataDirectory.open(tmp_path)
 
