@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 
 import msgspec
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorAlreadyExistsError, RayError
 
 from lightning_state.actors.category import BUILT_IN, Category
 from lightning_state.actors.client import AsyncStateClient, StateClient
@@ -107,14 +107,12 @@ def start(*, categories: Sequence[Category[Any]] = (), **settings: Any) -> Servi
 
 def _start(settings: Settings, runtime: RayRuntime, categories: Sequence[Category[Any]]) -> Service:
     if is_running(settings.service):
-        raise DataDirectoryError(
-            f"service {settings.service!r} runs already on {runtime.address}: connect to it with "
-            f"StateClient.connect(service={settings.service!r}), or choose another service name"
-        )
+        raise _runs_already(settings.service)
     files = _data_directory(settings)
     settings = settings.model_copy(update={"shards": files.shards})
+    _start_directory(settings)  # outside the try: when another start was faster, what runs under this name is its own
     try:
-        _start_actors(settings, categories)
+        _start_others(settings, categories)
         _wait_until_serving(settings)
         write_access(_access(settings, runtime))
     except BaseException:  # whatever it was, it goes on upwards; nothing half-started may stay
@@ -143,11 +141,24 @@ def _data_directory(settings: Settings) -> DataDirectory:
     return files
 
 
-def _start_actors(settings: Settings, categories: Sequence[Category[Any]]) -> None:
+def _runs_already(service: str) -> DataDirectoryError:
+    return DataDirectoryError(
+        f"service {service!r} runs already on this Ray: connect to it with StateClient.connect(service={service!r}), "
+        "or choose another service name"
+    )
+
+
+def _start_directory(settings: Settings) -> None:
+    """Raises DataDirectoryError when another start has taken the name since `is_running` looked."""
     service, data_dir = settings.service, str(settings.data_dir)
-    # SQLite files are on this node: a restarted actor waits for it instead of starting empty elsewhere.
-    here = {f"node:{ray.util.get_node_ip_address()}": _NODE_SHARE}
-    _start_actor(DirectoryActor, directory_name(service), here, service, data_dir, settings.model_dump_json())
+    try:
+        _start_actor(DirectoryActor, directory_name(service), _here(), service, data_dir, settings.model_dump_json())
+    except ActorAlreadyExistsError as error:
+        raise _runs_already(service) from error
+
+
+def _start_others(settings: Settings, categories: Sequence[Category[Any]]) -> None:
+    service, data_dir = settings.service, str(settings.data_dir)
     start_pool(service, settings)
     directory = DirectoryLink(service)
     deadline_s = time.monotonic() + _READY_WITHIN_S
@@ -155,7 +166,7 @@ def _start_actors(settings: Settings, categories: Sequence[Category[Any]]) -> No
         request = Register(category.name, category.import_path, category.hash, category.schema_version)
         _until_answered(lambda request=request: directory.register(request), deadline_s)
     for number in range(settings.shards):
-        _start_actor(ShardActor, shard_name(service, number), here, service, number, data_dir)
+        _start_actor(ShardActor, shard_name(service, number), _here(), service, number, data_dir)
 
 
 def _start_actor(kind: type, name: str, resources: dict[str, float], *arguments: Any) -> None:
@@ -196,6 +207,11 @@ def _wait_until_serving(settings: Settings) -> None:
                 reason = status.failure if status else "its process does not answer"
                 raise ShardUnavailableError(f"shard {number} does not serve after {_READY_WITHIN_S:.0f} s: {reason}")
             time.sleep(_POLL_S)
+
+
+def _here() -> dict[str, float]:
+    """SQLite files are on this node: a restarted actor waits for it instead of starting empty elsewhere."""
+    return {f"node:{ray.util.get_node_ip_address()}": _NODE_SHARE}
 
 
 def is_running(service: str) -> bool:
