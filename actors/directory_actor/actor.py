@@ -25,6 +25,7 @@ from lightning_state.actors.core.service_map import (
     DirectoryReply,
     DirectoryRequest,
     Register,
+    ServiceMap,
 )
 from lightning_state.actors.errors import CategoryMismatchError, LightningStateError, NotOwnerError
 from lightning_state.actors.processes import start_time_ticks
@@ -52,6 +53,9 @@ class DirectoryActor:
         self._settings = Settings.published(msgspec.json.decode(settings))
         self._registry: RegistryStore | None = None
         self._directory: Directory | None = None
+        self._told: ServiceMap | None = None
+        """The newest map that is stored: what is being decided now, nobody hears of before it is (a crash would take
+        it back, and give its epoch or category id to another)."""
         self._failure: LightningStateError = NotOwnerError("the directory is starting")
         self._changing = asyncio.Lock()
         self._running = asyncio.get_running_loop().create_task(self._run())
@@ -69,22 +73,24 @@ class DirectoryActor:
         return os.getpid()
 
     async def _answer(self, request: DirectoryRequest) -> DirectoryReply:
-        directory = self._directory
-        if directory is None:
+        directory, told = self._directory, self._told
+        if directory is None or told is None:
             raise self._failure
         if isinstance(request, Describe):
-            return Described(directory.map())
+            return Described(told)
         async with self._changing:
             if isinstance(request, Claim):
                 granted, changes = directory.claim(request)
                 await self._store(changes)
+                self._told = granted.map
                 return granted
             await self._check_importable(directory, request)
             changes = directory.register(request)
             if changes:
                 await self._store(changes)
+                self._told = directory.map()
                 await self._tell_shards(directory)
-        return Described(directory.map())
+            return Described(directory.map())
 
     async def _store(self, changes: dict[str, bytes]) -> None:
         registry = self._registry
@@ -131,7 +137,8 @@ class DirectoryActor:
         while self._directory is None:
             try:
                 self._registry, values = await asyncio.to_thread(self._read_registry)
-                self._directory = Directory(values, public_settings(self._settings))
+                directory = Directory(values, public_settings(self._settings))
+                self._directory, self._told = directory, directory.map()
             except LightningStateError as error:
                 self._failure = error
                 logger.warning("the directory cannot start yet: %s", error)

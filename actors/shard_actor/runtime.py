@@ -17,10 +17,16 @@ from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
 from lightning_state.actors.core.service_map import Claim, Granted, ServiceMap
 from lightning_state.actors.core.shard import Shard
-from lightning_state.actors.errors import LightningStateError, NotOwnerError, StoreCorruptError
+from lightning_state.actors.errors import (
+    FencedError,
+    LightningStateError,
+    NotOwnerError,
+    StoreCorruptError,
+    StoreUnavailableError,
+)
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.shard_actor.performer import Performer, Verdicts
-from lightning_state.actors.store.protocol import Store, StoreStatus
+from lightning_state.actors.store.protocol import CommitUnknownError, Store, StoreStatus
 
 logger = logging.getLogger(__name__)
 
@@ -105,16 +111,37 @@ class ShardRuntime:
     async def adopt(self, current: ServiceMap) -> None:
         """Serve what the map gives this shard and it does not serve yet: slots of newly registered categories."""
         async with self._adopting:
-            if self._newest is None or current.version > self._newest.version:
-                self._newest = current
+            # Answers of the directory may overtake each other: an older map must not bring back an older category.
+            self._newest = current = self._newer(current)
             performer = self._performer
             if performer is None:
                 return  # the claim under way may have been answered with an older map: run() comes back to this one
             self._register(performer.shard, performer.verdicts, current)
+            await self._acquire(performer, current)
+
+    async def _acquire(self, performer: Performer, current: ServiceMap) -> None:
+        """Own the slots that the map gives this shard; whatever the store says, it does not end without them."""
+        wait_s = _RETRY_FIRST_S
+        # A performer that begins again takes all its slots then.
+        while self._performer is performer and not self._unknown.is_set():
             new = [slot for slot in current.slots_of(self.number) if slot not in performer.shard.slots]
-            if new:
-                heads = await performer.on_writer(lambda: performer.store.acquire(new, self._epoch))
+            if not new:
+                return
+            try:
+                heads = await performer.on_writer(lambda new=new: performer.store.acquire(new, self._epoch))
+            except StoreUnavailableError as error:  # nothing was written: those slots wait, the others are served
+                logger.warning("shard %d cannot take its new slots yet: %s", self.number, error)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _RETRY_MOST_S)
+            except (CommitUnknownError, FencedError) as error:
+                logger.warning("shard %d begins again: %s", self.number, error)
+                performer.perform(performer.shard.disown("its slots have to be taken anew", maybe=True))
+                self._unknown.set()
+            else:
                 performer.shard.adopt(heads)
+
+    def _newer(self, current: ServiceMap) -> ServiceMap:
+        return current if self._newest is None or current.version > self._newest.version else self._newest
 
     async def close(self) -> None:
         """Send every caller to ask again later, and let the store go."""
@@ -181,6 +208,7 @@ class ShardRuntime:
             await loop.run_in_executor(None, store.close)
             raise
         self._epoch = granted.epoch
+        self._newest = self._newer(granted.map)
         self._performer = performer
 
     def _register(self, shard: Shard, verdicts: Verdicts, current: ServiceMap) -> None:
