@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import ray
 
 from lightning_state.actors.client.connecting import join_ray
+from lightning_state.actors.errors import ServiceNotFoundError
 from lightning_state.actors.wire.names import NAMESPACE
 from lightning_state.actors.wire.ray_access import read_access
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,24 @@ def join_or_start_ray(address: str | None, service: str) -> RayRuntime:
 
 
 def _start_ray() -> RayRuntime:
+    """A local cluster. Ray gives a node 30 s to start, which a busy machine may exceed: it gets a second try."""
+    for is_last in (False, True):
+        try:
+            _init_ray()
+        except Exception as error:  # Ray raises bare Exceptions for a node that does not start
+            ray.shutdown()
+            if is_last:
+                reason = str(error).strip().split("\n", 1)[0]
+                raise ServiceNotFoundError(
+                    f"Ray did not start on this machine ({reason}): it may be too busy, try again"
+                ) from error
+            logger.warning("Ray did not start, trying once more: %s", error)
+        else:
+            break
+    return RayRuntime(ray.get_runtime_context().gcs_address, _auth_mode(), started_here=True)
+
+
+def _init_ray() -> None:
     # Ray's ports let whoever reaches them run code. Unless RAY_AUTH_MODE says otherwise, Ray makes a local cluster ask
     # for a token, which it keeps in the user's home.
     ray.init(
@@ -50,7 +71,6 @@ def _start_ray() -> RayRuntime:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    return RayRuntime(ray.get_runtime_context().gcs_address, _auth_mode(), started_here=True)
 
 
 def _auth_mode() -> str:

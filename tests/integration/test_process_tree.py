@@ -53,18 +53,21 @@ def acknowledged(log: Path) -> list[tuple[str, int, str]]:
 @pytest.mark.usefixtures("ray_cluster")
 def test_kill_9_of_every_process_loses_no_acknowledged_write(tmp_path: Path, service_name: str) -> None:
     data_dir, log = tmp_path / "data", tmp_path / "told"
-    with tempfile.TemporaryDirectory(prefix="lsp", dir="/tmp", ignore_cleanup_errors=True) as ray_directory:
+    with (
+        tempfile.TemporaryDirectory(prefix="lsp", dir="/tmp", ignore_cleanup_errors=True) as ray_directory,
+        (tmp_path / "errors").open("w+") as errors,
+    ):
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(data_dir), str(log), service_name],
             env={**os.environ, "RAY_TMPDIR": ray_directory, "XDG_STATE_HOME": str(tmp_path)},
             cwd=tmp_path,
             start_new_session=True,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=errors,
         )
         try:
             until("the child writes", lambda: len(acknowledged(log)) >= 150 or child.poll() is not None, within_s=90)
-            assert child.poll() is None, "the child ended by itself"
+            assert child.poll() is None, (tmp_path / "errors").read_text()
         finally:
             processes = descendants(child.pid)
             end_all(processes)
