@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     ping_interval_s: float = Field(default=1.0, gt=0)
     shard_silent_s: float = Field(default=3.0, gt=0)
     """A shard that answers no ping for this long is replaced."""
-    timeout_s: float = Field(default=30.0, gt=0)
+    timeout_s: float = Field(default=30.0, gt=0, le=86_400)
     """A client call's deadline unless the call names its own."""
     limits: Limits = Limits()
     verl: VerlSettings = VerlSettings()

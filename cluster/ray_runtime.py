@@ -26,7 +26,7 @@ class RayRuntime:
     """Whether this process started the cluster: then it ends with this process."""
 
     def leave(self) -> None:
-        """Disconnect; a cluster started here ends."""
+        """End a cluster that was started here; one that was joined stays connected."""
         if self.started_here and ray.is_initialized():
             ray.shutdown()
 

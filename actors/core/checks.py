@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 
+from lightning_state.actors.core.messages import ANY
 from lightning_state.actors.errors import InvalidKeyError, InvalidStateError, StateTooDeepError, StateTooLargeError
 from lightning_state.actors.limits import Limits
 
 LIST_LIMIT = 1_000
 """States in one page of a list."""
 
+TIMEOUT_MOST_S = 86_400
+"""A call's longest deadline."""
+
+_VERSIONS = 2**63
 _REQUEST_ID_MOST = 600
 # A batch's own id and, after it, the longest key.
 _KEY = re.compile(r"(?![/.])(?!.*(//|\.\.))[A-Za-z0-9._:@/+-]+")
@@ -30,9 +35,9 @@ def check_key(key: str, limits: Limits) -> str:
 
 
 def check_prefix(prefix: str, limits: Limits) -> str:
-    """The prefix itself, empty allowed. Raises InvalidKeyError for text no key could begin with."""
-    if prefix:
-        check_key(prefix + "x", limits)
+    """The prefix itself, empty allowed. Raises InvalidKeyError for what no key could begin with."""
+    if prefix != "":
+        check_key(prefix + "x" if isinstance(prefix, str) else prefix, limits)
     return prefix
 
 
@@ -48,9 +53,37 @@ def check_request_id(request_id: str) -> str:
 
 def check_limit(limit: int) -> int:
     """The number of states in a page of a list. Raises InvalidStateError outside 1 to LIST_LIMIT."""
-    if not 1 <= limit <= LIST_LIMIT:
-        raise InvalidStateError(f"limit is {limit}; a page has 1 to {LIST_LIMIT} states", reason="limit")
+    if type(limit) is not int or not 1 <= limit <= LIST_LIMIT:
+        raise InvalidStateError(f"limit is {limit!r}; a page has 1 to {LIST_LIMIT} states", reason="limit")
     return limit
+
+
+def check_index_value(value: str) -> str:
+    """The index value itself. Raises InvalidStateError for text that is not valid Unicode: no state holds it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidStateError(f"the value {ascii(value)[:80]} is not valid Unicode", reason="index") from error
+    return value
+
+
+def check_expected(expected: int) -> int:
+    """The expected version itself. Raises InvalidStateError unless it is ANY or a version a key can have."""
+    if type(expected) is not int or not ANY <= expected < _VERSIONS:
+        raise InvalidStateError(
+            f"expected_version is {expected!r}: give the version that was read, 0 for a new state, or ANY",
+            reason="expected_version",
+        )
+    return expected
+
+
+def check_timeout(timeout_s: float) -> float:
+    """The timeout itself, in seconds. Raises InvalidStateError unless it is a number of at most a day."""
+    if not isinstance(timeout_s, (int, float)) or not timeout_s <= TIMEOUT_MOST_S:
+        raise InvalidStateError(
+            f"timeout_s is {timeout_s!r}: give seconds, {TIMEOUT_MOST_S} at most", reason="timeout_s"
+        )
+    return timeout_s
 
 
 def check_body(body: bytes, limits: Limits) -> bytes:

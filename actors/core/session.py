@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from lightning_state.actors.core.checks import check_request_id
+from lightning_state.actors.core.checks import check_expected, check_index_value, check_limit, check_request_id
 from lightning_state.actors.core.messages import (
     PROTOCOL,
     Frame,
@@ -172,7 +172,9 @@ class Session:
         return Operation(category, key, Get(self._slot(category, key), key), deadline_s)
 
     def listing(self, category: str, shard: int, request: List, deadline_s: float) -> Operation:
-        """Begin one shard's part of a list."""
+        """Begin one shard's part of a list. Raises InvalidStateError for a limit or an index value that cannot be."""
+        check_limit(request.limit)
+        check_index_value(request.value)
         return Operation(category, request.after, request, deadline_s, shard=shard)
 
     def write(
@@ -189,9 +191,11 @@ class Session:
     ) -> Operation:
         """Begin a write. Without a `request_id` it gets one that sorts by time and is unique.
 
-        A caller's own id may have been used before, so only a generated one is ever sent as fresh.
+        A caller's own id may have been used before, so only a generated one is ever sent as fresh. What would make a
+        frame unreadable is refused here, by InvalidStateError: others' requests travel in it as well.
         """
         slot = self._slot(category, key)
+        check_expected(expected)
         if request_id is not None:
             check_request_id(request_id)
         seq = self._number()

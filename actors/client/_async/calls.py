@@ -13,6 +13,7 @@ from typing import Any
 from lightning_state.actors.category import Category
 from lightning_state.actors.client.counters import Counters
 from lightning_state.actors.client.decoding import Outcome
+from lightning_state.actors.core.checks import check_timeout
 from lightning_state.actors.core.messages import PROTOCOL, Refused, Request
 from lightning_state.actors.core.service_map import Describe, Described, DirectoryRequest, Register, ServiceMap
 from lightning_state.actors.core.session import Again, Answer, Done, Failed, Lost, Operation, Session
@@ -51,8 +52,8 @@ class AsyncCalls:
         return f"<{type(self).__name__} {self.transport.service} {state}>"
 
     def deadline(self, timeout_s: float | None) -> float:
-        """The moment a call that begins now must end, by the monotonic clock."""
-        return time.monotonic() + (self.default_timeout_s if timeout_s is None else timeout_s)
+        """The moment a call that begins now must end, by the monotonic clock. Raises InvalidStateError."""
+        return time.monotonic() + (self.default_timeout_s if timeout_s is None else check_timeout(timeout_s))
 
     async def open(self, deadline_s: float) -> Session:
         """The session, begun with the service's map when there is none yet.

@@ -16,7 +16,7 @@ from lightning_state.actors.client._sync.calls import Calls
 from lightning_state.actors.client.calling import Call
 from lightning_state.actors.client.decoding import Outcome, completed, state_of, stored, unexpected
 from lightning_state.actors.client.pages import StatePage, key_after, merge
-from lightning_state.actors.core.checks import check_body, check_key, check_prefix
+from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_prefix
 from lightning_state.actors.core.messages import Absent, List, Page, Reply, Value
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.session import Operation
@@ -38,7 +38,6 @@ UPDATE_ATTEMPTS = 32
 
 _UPDATE_BACKOFF_S = 0.002
 _UPDATE_BACKOFF_MOST_S = 0.25
-_LIST_LIMIT = 1_000
 
 
 class Collection(Generic[S]):
@@ -209,11 +208,10 @@ class Collection(Generic[S]):
 
     def _page(self, call: Call, prefix: str, limit: int, cursor: str | None, index: Mapping[str, str]) -> StatePage[S]:
         name, value = self._index(index)
-        if not 1 <= limit <= _LIST_LIMIT:
-            raise InvalidStateError(f"limit is {limit}; a page has 1 to {_LIST_LIMIT} states")
+        check_limit(limit)
+        check_prefix(prefix, self._calls.limits)
         session = call.session
         info = session.map.categories[self.category.name]
-        check_prefix(prefix, self._calls.limits)
         request = List(info.id, prefix, key_after(cursor), limit, name, value)
         shards = sorted(set(info.owners))
         operations = [session.listing(self.category.name, shard, request, call.deadline_s) for shard in shards]
@@ -267,13 +265,16 @@ class Collection(Generic[S]):
 
     def _encoded(self, state: S) -> tuple[str, bytes, S]:
         """Key, body and the state as it will be read back: a `model_copy` of a user's may hold anything."""
+        self._check_model(state)
+        body = check_body(self.category.encode(state), self._calls.limits)
+        checked = self.category.decode(body)
+        return check_key(self.category.key(checked), self._calls.limits), body, checked
+
+    def _check_model(self, state: S) -> None:
         if not isinstance(state, self.category.model):
             raise InvalidStateError(
                 f"{self.category.name} holds {self.category.model.__name__}, not {type(state).__name__}"
             )
-        body = check_body(self.category.encode(state), self._calls.limits)
-        checked = self.category.decode(body)
-        return check_key(self.category.key(checked), self._calls.limits), body, checked
 
     def _json(self, change: Mapping[str, Any]) -> bytes:
         try:
@@ -291,6 +292,7 @@ class Collection(Generic[S]):
     def _distinct(self, states: Iterable[S]) -> dict[str, S]:
         batch: dict[str, S] = {}
         for state in states:
+            self._check_model(state)
             name = self.category.key(state)
             if name in batch:
                 raise InvalidStateError(f"{name!r} is in the batch twice: which one is meant to be stored?")

@@ -473,6 +473,30 @@ async def test_what_is_not_a_state_of_the_category_is_refused(state: AsyncStateC
         await state.agents.get("no key")
     with pytest.raises(InvalidStateError):
         await state.agents.get("a", consistency="eventual")  # pyright: ignore[reportArgumentType]  # that is the point
+    with pytest.raises(InvalidStateError):
+        await state.agents.set_many([ResearchState(research_id="r", query="q")])  # pyright: ignore[reportArgumentType]  # that is the point
+
+
+async def test_what_one_caller_gives_wrongly_is_not_answered_to_the_others(state: AsyncStateClient) -> None:
+    """They share a frame, and one that cannot be read is refused as a whole."""
+    stored = await state.agents.set(agent("a"))
+    given = await asyncio.gather(
+        state.agents.delete("a", expected_version="1"),  # pyright: ignore[reportArgumentType]  # that is the point
+        state.agents.delete("a", expected_version=2**70),
+        state.agents.set(agent("b"), timeout_s=float("inf")),
+        state.agents.set(agent("c")),
+        state.agents.list(status="\ud800"),
+        state.agents.list(limit=5.0),  # pyright: ignore[reportArgumentType]  # that is the point
+        state.agents.get("a"),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in given] == [
+        *[InvalidStateError] * 3,
+        AgentState,
+        *[InvalidStateError] * 2,
+        AgentState,
+    ]
+    assert given[-1] == stored
 
 
 async def test_a_stored_state_shares_nothing_with_the_callers_lists(state: AsyncStateClient) -> None:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_state.actors.core.checks import check_prefix, depth_of
-from lightning_state.actors.core.messages import Get, List, Refused, Value
+from lightning_state.actors.core.checks import (
+    check_expected,
+    check_index_value,
+    check_limit,
+    check_prefix,
+    check_timeout,
+    depth_of,
+)
+from lightning_state.actors.core.messages import ANY, Get, List, Refused, Value
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.slots import category_of_slot, index_of_slot, slot_of, slots_of_category
-from lightning_state.actors.errors import InvalidKeyError
+from lightning_state.actors.errors import InvalidKeyError, InvalidStateError
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.testing.driver import ShardDriver, agent
 
@@ -37,12 +44,44 @@ def test_key_outside_the_grammar_is_refused(driver: ShardDriver, key: str) -> No
     assert refused(driver, driver.send(driver.get(key))) == "invalid_key"
 
 
+@pytest.mark.parametrize("expected", [ANY, 0, 1, 2**63 - 1])
+def test_an_expected_version_is_any_or_what_a_key_can_have(expected: int) -> None:
+    assert check_expected(expected) == expected
+
+
+@pytest.mark.parametrize("expected", [-2, 2**63, 1.0, True, "1", None])
+def test_other_expected_versions_are_refused(expected: object) -> None:
+    with pytest.raises(InvalidStateError, match="expected_version"):
+        check_expected(expected)  # pyright: ignore[reportArgumentType]  # that is the point
+
+
+@pytest.mark.parametrize("limit", [0, 1_001, 5.0, True, "5"])
+def test_a_page_has_a_number_of_states(limit: object) -> None:
+    with pytest.raises(InvalidStateError, match="limit"):
+        check_limit(limit)  # pyright: ignore[reportArgumentType]  # that is the point
+
+
+@pytest.mark.parametrize("timeout_s", [float("nan"), float("inf"), 86_401, "5"])
+def test_a_timeout_is_seconds_of_a_day_at_most(timeout_s: object) -> None:
+    assert check_timeout(0.5) == 0.5
+    with pytest.raises(InvalidStateError, match="timeout_s"):
+        check_timeout(timeout_s)  # pyright: ignore[reportArgumentType]  # that is the point
+
+
+def test_an_index_value_is_text() -> None:
+    assert check_index_value("é") == "é"
+    with pytest.raises(InvalidStateError, match="Unicode"):
+        check_index_value("\ud800")
+
+
 def test_prefix_is_what_a_key_could_begin_with() -> None:
     limits = Limits()
     assert check_prefix("", limits) == ""
     assert check_prefix("a/", limits) == "a/"
     with pytest.raises(InvalidKeyError):
         check_prefix("/", limits)
+    with pytest.raises(InvalidKeyError):
+        check_prefix(None, limits)  # pyright: ignore[reportArgumentType]  # that is the point
 
 
 @pytest.mark.parametrize(
