@@ -20,6 +20,20 @@ def has_ended(pid: int) -> bool:
     return fields is None or fields[0] in "ZX"
 
 
+def parent_of(pid: int) -> int | None:
+    """The process that started this one, or took it over when that ended; None when there is none."""
+    fields = _fields(pid)
+    return None if fields is None else int(fields[1])
+
+
+def name_of(pid: int) -> str:
+    """The name of a process's program as the kernel keeps it; empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
 def _fields(pid: int) -> list[str] | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")

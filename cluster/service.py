@@ -22,7 +22,7 @@ from lightning_state.actors.errors import (
     ShardUnavailableError,
     StoreCorruptError,
 )
-from lightning_state.actors.processes import has_ended, start_time_ticks
+from lightning_state.actors.processes import has_ended, name_of, parent_of, start_time_ticks
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.shard_actor.actor import ShardActor
 from lightning_state.actors.shard_actor.runtime import ShardStatus
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 _READY_WITHIN_S = 60.0
 _POLL_S = 0.02
 _CLOSE_WITHIN_S = 10.0
+_ORPHANS_END_WITHIN_S = 30.0
 _NODE_SHARE = 0.001
 _MAX_CONCURRENCY = 10_000
 """Waiting frames hold a place each for up to a second; a ping must never wait behind them."""
@@ -137,8 +138,32 @@ def _data_directory(settings: Settings) -> DataDirectory:
     if not DataDirectory.exists(settings.data_dir):
         return DataDirectory.create(settings.data_dir, settings.service, settings.shards)
     files = DataDirectory.open(settings.data_dir, settings.service)
-    files.check_unused()
+    _wait_until_free(files)
     return files
+
+
+def _wait_until_free(files: DataDirectory) -> None:
+    """Raise DataDirectoryError while a running service holds the files.
+
+    Actors whose Ray was killed end by themselves within seconds: those are waited for.
+    """
+    deadline_s = time.monotonic() + _ORPHANS_END_WITHIN_S
+    while True:
+        try:
+            files.check_unused()
+        except DataDirectoryError as error:
+            holder: int | None = error.details.get("holder_pid")
+            if holder is None or not _is_orphan(holder) or time.monotonic() > deadline_s:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return
+
+
+def _is_orphan(pid: int) -> bool:
+    """Whether this is a Ray worker that has lost its Ray: the raylet, which starts every worker, is gone."""
+    parent = parent_of(pid)
+    return parent is None or (name_of(pid).startswith("ray::") and name_of(parent) != "raylet")
 
 
 def _runs_already(service: str) -> DataDirectoryError:

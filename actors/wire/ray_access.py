@@ -58,15 +58,6 @@ def read_access(service: str) -> RayAccess | None:
     return access if is_there else None
 
 
-def was_killed(service: str, data_dir: Path) -> bool:
-    """Whether the process that last started this service in this directory is gone without having stopped it."""
-    try:
-        access = msgspec.json.decode(access_file(service).read_bytes(), type=RayAccess)
-    except _DAMAGE:
-        return False
-    return access.data_dir == str(data_dir.absolute()) and read_access(service) is None
-
-
 def forget_access(service: str) -> None:
     """Remove what `write_access` published, if this process did."""
     access = read_access(service)

@@ -13,10 +13,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from lightning_state.actors.client import StateClient
-from lightning_state.actors.errors import DataDirectoryError, InvalidStateError
+from lightning_state.actors.errors import InvalidStateError
 from lightning_state.actors.models import ResearchState, ResearchStatus
 from lightning_state.actors.settings import Settings
-from lightning_state.actors.wire.ray_access import read_access, was_killed
+from lightning_state.actors.wire.ray_access import read_access
 from lightning_state.actors.workflows.corpus import Corpus
 from lightning_state.actors.workflows.order import MAX_ITERATIONS, RESEARCHERS, Order
 from lightning_state.actors.workflows.report import Report, report, to_json
@@ -145,7 +145,7 @@ def _service(
         return
     with signals.deferred():
         view.phase("starting a service")
-        service = _start(settings, view)
+        service = start(service=settings.service, data_dir=settings.data_dir)
     try:
         with service.client() as client:
             yield client
@@ -154,19 +154,6 @@ def _service(
         view.phase("stopping the service")
         with signals.deferred():
             service.stop()
-
-
-def _start(settings: Settings, view: ResearchView) -> Service:
-    """A service of this command's own; waits for the last processes of one that was killed to let go of its files."""
-    deadline_s = time.monotonic() + _ORPHANS_END_WITHIN_S
-    while True:
-        try:
-            return start(service=settings.service, data_dir=settings.data_dir)
-        except DataDirectoryError:
-            if not was_killed(settings.service, settings.data_dir) or time.monotonic() > deadline_s:
-                raise
-            view.phase("waiting for the processes of a killed service to end")
-            time.sleep(_POLL_S)
 
 
 def _wait_for_others(service: Service, view: ResearchView) -> None:

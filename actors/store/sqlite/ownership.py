@@ -115,7 +115,10 @@ class Ownership:
     def _in_use(self) -> DataDirectoryError:
         holder = self.holder()
         who = f"process {holder[0]}" if holder else "another process"
-        return DataDirectoryError(f"{self._path} is in use by {who}: stop that service or name another data_dir")
+        return DataDirectoryError(
+            f"{self._path} is in use by {who}: stop that service or name another data_dir",
+            holder_pid=holder[0] if holder else None,
+        )
 
     def _locked(self) -> bool:
         try:

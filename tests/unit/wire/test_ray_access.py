@@ -16,7 +16,6 @@ from lightning_state.actors.wire.ray_access import (
     access_file,
     forget_access,
     read_access,
-    was_killed,
     write_access,
 )
 
@@ -34,7 +33,6 @@ def test_what_this_process_started_is_found_until_it_is_forgotten() -> None:
     mine = access(os.getpid(), start_time_ticks(os.getpid()))
     write_access(mine)
     assert read_access("default") == mine
-    assert not was_killed("default", Path("/data"))
     forget_access("default")
     assert read_access("default") is None
 
@@ -43,7 +41,6 @@ def test_another_process_under_a_reused_pid_is_not_the_service() -> None:
     mine = access(os.getpid(), start_time_ticks(os.getpid()))
     write_access(msgspec.structs.replace(mine, started_ticks=mine.started_ticks - 1))
     assert read_access("default") is None
-    assert was_killed("default", Path("/data"))
 
 
 def test_a_process_that_ended_but_was_not_collected_runs_no_service() -> None:
@@ -60,4 +57,3 @@ def test_a_damaged_file_is_no_service(data: bytes) -> None:
     access_file("default").parent.mkdir(parents=True)
     access_file("default").write_bytes(data)
     assert read_access("default") is None
-    assert not was_killed("default", Path("/data"))
