@@ -15,11 +15,13 @@ from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.service_map import Claim, ServiceMap
 from lightning_state.actors.errors import ProtocolError
 from lightning_state.actors.processes import start_time_ticks
+from lightning_state.actors.shard_actor.channel import ShardChannel
 from lightning_state.actors.shard_actor.runtime import ShardRuntime
 from lightning_state.actors.shard_actor.verdicts import PoolVerdicts
 from lightning_state.actors.store.data_directory import DataDirectory
 from lightning_state.actors.wire.codec import decode_frame, encode
 from lightning_state.actors.wire.directory_link import DirectoryLink
+from lightning_state.actors.wire.names import shard_name
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,8 @@ class ShardActor:
                 endpoint="",
             ),
         )
-        self._running = asyncio.get_running_loop().create_task(self._runtime.run())
+        self._channel = ShardChannel(self._runtime, shard_name(service, number), ray.util.get_node_ip_address())
+        self._running = asyncio.get_running_loop().create_task(self._run())
         self._running.add_done_callback(_restart)
         # A step that broke inside the shard leaves its writes without an answer: begin again from the store.
         asyncio.get_running_loop().set_exception_handler(_restart_on_error)
@@ -53,8 +56,12 @@ class ShardActor:
     def __repr__(self) -> str:
         return repr(self._runtime)
 
+    async def _run(self) -> None:
+        self._runtime.listens_at(await self._channel.open())
+        await self._runtime.run()
+
     async def frame(self, data: bytes) -> bytes:
-        """The replies to a frame: the one method of the data path."""
+        """The replies to a frame: the one method of the data path beside the direct channel."""
         try:
             frame = decode_frame(data)
         except ProtocolError as error:
@@ -74,6 +81,7 @@ class ShardActor:
         self._running.remove_done_callback(_restart)
         self._running.cancel()
         await self._runtime.close()
+        await self._channel.close()
 
     async def status(self) -> bytes:
         """A `ShardStatus` in msgpack."""

@@ -28,7 +28,8 @@ from lightning_state.actors.core.rows import JournalRow
 from lightning_state.actors.core.service_map import ServiceMap
 from lightning_state.actors.core.shard import Shard
 from lightning_state.actors.errors import FencedError, LightningStateError, StoreUnavailableError
-from lightning_state.actors.shard_actor.calls import Call
+from lightning_state.actors.shard_actor.calls import Call, HandleCall
+from lightning_state.actors.shard_actor.subscribers import Subscribers
 from lightning_state.actors.store.protocol import CommitUnknownError, Store
 
 logger = logging.getLogger(__name__)
@@ -61,13 +62,21 @@ class Verdicts(Protocol):
 class Performer:
     """The hands of one `Shard`. All decisions are the shard's; all waiting is here."""
 
-    def __init__(self, shard: Shard, store: Store, verdicts: Verdicts, recover: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        shard: Shard,
+        store: Store,
+        verdicts: Verdicts,
+        recover: Callable[[], None],
+        subscribers: Subscribers | None = None,
+    ) -> None:
         self.shard = shard
         self.store = store
         self.commits = 0
         self.rows_committed = 0
         self.verdicts = verdicts
         self._recover = recover
+        self._subscribers = subscribers or Subscribers()
         self._calls: dict[int, Call] = {}
         self._last_call = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
@@ -77,23 +86,38 @@ class Performer:
 
     async def frame(self, frame: Frame) -> Replies:
         """The replies to a frame, within a second; Pending for what is not decided by then."""
-        self._last_call += 1
-        number, call = self._last_call, Call(len(frame.requests))
-        self._calls[number] = call
+        call = HandleCall(len(frame.requests))
+        number = self.submit(frame, call)
         try:
-            self.perform(self.shard.receive(number, frame, now_us()))
             return await call.replies()
         finally:
-            del self._calls[number]
+            self._calls.pop(number, None)
+
+    def submit(self, frame: Frame, call: Call) -> int:
+        """Take in a frame; its call is answered now or later, until it says that this was all."""
+        self._last_call += 1
+        number = self._last_call
+        self._calls[number] = call
+        self.perform(self.shard.receive(number, frame, now_us()))
+        return number
 
     def perform(self, effects: list[Effect]) -> None:
-        """Perform effects in order; those that wait go on beside, and their results come back to the shard."""
+        """Perform effects in order; those that wait go on beside, and their results come back to the shard.
+
+        Replies leave at the end, after all that is pushed: no reply reflects a commit its caches have not heard of.
+        """
         reads: list[Load | Lookup] = []
+        changes: list[Invalidate] = []
+        answered: dict[int, Call] = {}
         for effect in effects:
             match effect:
                 case Respond():
+                    if changes:
+                        self._subscribers.changed(changes)
+                        changes = []
                     if (call := self._calls.get(effect.call)) is not None:
                         call.answer(effect.index, effect.reply)
+                        answered[effect.call] = call
                 case Load() | Lookup():
                     reads.append(effect)
                 case Validate():
@@ -105,9 +129,14 @@ class Performer:
                 case Notify():
                     _log_change(effect.row)
                 case Invalidate():
-                    pass  # no cache is attached to the actor handle; the direct channel pushes these
+                    changes.append(effect)
                 case Recover():
                     self._recover()
+        if changes:
+            self._subscribers.changed(changes)
+        for number, call in answered.items():
+            if call.flush():
+                del self._calls[number]
         if reads:
             self._spawn(self._read(reads))
 

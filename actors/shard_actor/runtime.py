@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from lightning_state.actors.category import load_category
-from lightning_state.actors.core.messages import Frame, Replies
+from lightning_state.actors.core.messages import Frame, Refused, Replies
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
 from lightning_state.actors.core.service_map import Claim, Granted, ServiceMap
@@ -24,8 +24,11 @@ from lightning_state.actors.errors import (
     StoreCorruptError,
     StoreUnavailableError,
 )
+from lightning_state.actors.limits import Limits
 from lightning_state.actors.settings import Settings
+from lightning_state.actors.shard_actor.calls import Call
 from lightning_state.actors.shard_actor.performer import Performer, Verdicts
+from lightning_state.actors.shard_actor.subscribers import Subscribers
 from lightning_state.actors.store.protocol import CommitUnknownError, Store, StoreStatus
 
 logger = logging.getLogger(__name__)
@@ -83,11 +86,17 @@ class ShardRuntime:
         self._unknown = asyncio.Event()
         self._adopting = asyncio.Lock()
         self._hashes: dict[str, str] = {}
-        self._epoch = 0
         self._newest: ServiceMap | None = None
+        self.epoch = 0
+        """That of the slots it serves; 0 while it serves none."""
+        self.service_id = ""
+        self.frame_bytes = Limits().frame_bytes
+        self.subscribers = Subscribers()
+        self.on_disown: Callable[[], None] = lambda: None
+        """Called when what connections were told about ownership is not true any more."""
 
     def __repr__(self) -> str:
-        return f"<ShardRuntime {self.number} epoch={self._epoch} {self._state()}>"
+        return f"<ShardRuntime {self.number} epoch={self.epoch} {self._state()}>"
 
     async def run(self) -> None:
         """Serve for ever, until cancelled; raises what cannot be mended by starting over in this process."""
@@ -98,15 +107,32 @@ class ShardRuntime:
                 await self.adopt(self._newest)
             await self._unknown.wait()
             performer, self._performer = self._performer, None
+            self.epoch = 0
+            self.on_disown()
             if performer is not None:
                 await performer.close()
+
+    def listens_at(self, endpoint: str) -> None:
+        """Claim slots with this address of the direct channel from now on."""
+        self._identity = msgspec.structs.replace(self._identity, endpoint=endpoint)
 
     async def frame(self, frame: Frame) -> Replies:
         """The replies to a frame. A shard that owns nothing (yet) refuses everything with the reason."""
         if self._performer is None:
-            refused = refusal(self._failure or NotOwnerError(f"shard {self.number} is starting"))
-            return Replies([refused] * len(frame.requests))
+            return Replies([self._refused()] * len(frame.requests))
         return await self._performer.frame(frame)
+
+    def submit(self, frame: Frame, call: Call) -> None:
+        """Take in a frame whose call is answered request by request, as they are decided."""
+        if self._performer is not None:
+            self._performer.submit(frame, call)
+            return
+        for index in range(len(frame.requests)):
+            call.answer(index, self._refused())
+        call.flush()
+
+    def _refused(self) -> Refused:
+        return refusal(self._failure or NotOwnerError(f"shard {self.number} is starting"))
 
     async def adopt(self, current: ServiceMap) -> None:
         """Serve what the map gives this shard and it does not serve yet: slots of newly registered categories."""
@@ -128,7 +154,7 @@ class ShardRuntime:
             if not new:
                 return
             try:
-                heads = await performer.on_writer(lambda new=new: performer.store.acquire(new, self._epoch))
+                heads = await performer.on_writer(lambda new=new: performer.store.acquire(new, self.epoch))
             except StoreUnavailableError as error:  # nothing was written: those slots wait, the others are served
                 logger.warning("shard %d cannot take its new slots yet: %s", self.number, error)
                 await asyncio.sleep(wait_s)
@@ -159,7 +185,7 @@ class ShardRuntime:
             number=self.number,
             state=self._state(),
             failure=str(self._failure or ""),
-            epoch=self._epoch,
+            epoch=self.epoch,
             pid=os.getpid(),
             slots=len(shard.slots) if shard else 0,
             hot_keys=len(shard.hot) if shard else 0,
@@ -201,14 +227,16 @@ class ShardRuntime:
             self._hashes.clear()
             verdicts = self._verdicts(settings)
             self._register(shard, verdicts, granted.map)
-            performer = Performer(shard, store, verdicts, self._unknown.set)
+            performer = Performer(shard, store, verdicts, self._unknown.set, self.subscribers)
             # This first commit under the new epoch also proves that the store can be written (C3).
             shard.adopt(await performer.on_writer(lambda: store.acquire(granted.slots, granted.epoch)))
         except BaseException:  # whatever it was, it goes on upwards; the lock must not stay held
             await loop.run_in_executor(None, store.close)
             raise
-        self._epoch = granted.epoch
+        self.epoch = granted.epoch
         self._newest = self._newer(granted.map)
+        self.service_id = granted.map.service_id
+        self.frame_bytes = settings.limits.frame_bytes
         self._performer = performer
 
     def _register(self, shard: Shard, verdicts: Verdicts, current: ServiceMap) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -28,7 +29,8 @@ from lightning_state.actors.errors import (
     error_from_code,
 )
 from lightning_state.actors.limits import Limits
-from lightning_state.actors.wire.handle_async import AsyncHandleTransport
+from lightning_state.actors.wire import forks
+from lightning_state.actors.wire.transport import AsyncTransport
 
 _DIRECTORY_RETRY_S = 0.05
 _DEFAULT_TIMEOUT_S = 30.0
@@ -37,13 +39,14 @@ _DEFAULT_TIMEOUT_S = 30.0
 class AsyncCalls:
     """One client's session and its transport. The session begins with the first call."""
 
-    def __init__(self, transport: AsyncHandleTransport, guard: AbstractContextManager[Any]) -> None:
+    def __init__(self, transport: AsyncTransport, guard: AbstractContextManager[Any]) -> None:
         self.transport = transport
         self.counters = Counters()
         self.limits = Limits()
         self.default_timeout_s = _DEFAULT_TIMEOUT_S
         self._guard = guard
         self._session: Session | None = None
+        self._forks = forks.count()
         self._refreshing = False
         self._closed = False
 
@@ -62,6 +65,8 @@ class AsyncCalls:
         """
         if self._closed:
             raise ClientClosedError
+        if self._forks != forks.count():
+            self._begin_anew()
         if self._session is None:
             described = await self._ask(Describe(), deadline_s)
             if described.protocol != PROTOCOL:
@@ -194,6 +199,14 @@ class AsyncCalls:
         if isinstance(reply, Refused):
             raise error_from_code(reply.code, reply.message, reply.details)
         raise ProtocolError(f"the directory answered with {type(reply).__name__}")
+
+    def _begin_anew(self) -> None:
+        """In the child of a fork: a session of its own. Two processes must not number their writes in one session."""
+        self._forks = forks.count()
+        self._guard = threading.Lock()
+        self._refreshing = False
+        if self._session is not None:
+            self._session = Session(secrets.token_hex(8), self._session.map, guard=self._guard)
 
     def _adopt(self, described: ServiceMap) -> None:
         self.limits = Limits.model_validate(described.settings.get("limits", {}))

@@ -21,7 +21,9 @@ from lightning_state.actors.core.checks import check_key
 from lightning_state.actors.core.messages import Resolution
 from lightning_state.actors.errors import LightningStateError
 from lightning_state.actors.models import State
+from lightning_state.actors.wire.channel_async import AsyncChannelTransport
 from lightning_state.actors.wire.handle_async import AsyncHandleTransport
+from lightning_state.actors.wire.transport import AsyncTransport
 
 S = TypeVar("S", bound=State)
 
@@ -34,7 +36,7 @@ class AsyncStateClient:
 
     def __init__(
         self,
-        transport: AsyncHandleTransport,
+        transport: AsyncTransport,
         *,
         service: str = "default",
         address: str | None = None,
@@ -62,7 +64,8 @@ class AsyncStateClient:
         Joining Ray takes some seconds and blocks. Raises ServiceNotFoundError when Ray cannot be reached or no such
         service runs on it.
         """
-        transport = AsyncHandleTransport(service, join(service, address, token))
+        handles = AsyncHandleTransport(service, join(service, address, token))
+        transport = AsyncChannelTransport(service, handles)
         return cls(transport, service=service, address=address, token=token)
 
     async def __aenter__(self) -> Self:

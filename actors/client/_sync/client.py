@@ -19,7 +19,9 @@ from lightning_state.actors.core.checks import check_key
 from lightning_state.actors.core.messages import Resolution
 from lightning_state.actors.errors import LightningStateError
 from lightning_state.actors.models import State
+from lightning_state.actors.wire.channel_sync import ChannelTransport
 from lightning_state.actors.wire.handle_sync import HandleTransport
+from lightning_state.actors.wire.transport import Transport
 
 S = TypeVar("S", bound=State)
 
@@ -32,7 +34,7 @@ class StateClient:
 
     def __init__(
         self,
-        transport: HandleTransport,
+        transport: Transport,
         *,
         service: str = "default",
         address: str | None = None,
@@ -60,7 +62,8 @@ class StateClient:
         Joining Ray takes some seconds and blocks. Raises ServiceNotFoundError when Ray cannot be reached or no such
         service runs on it.
         """
-        transport = HandleTransport(service, join(service, address, token))
+        handles = HandleTransport(service, join(service, address, token))
+        transport = ChannelTransport(service, handles)
         return cls(transport, service=service, address=address, token=token)
 
     def __enter__(self) -> Self:
