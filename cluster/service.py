@@ -279,7 +279,7 @@ def stop_service(service: str) -> None:
     for name in supervisors:
         if name in handles:
             ray.kill(handles.pop(name))
-    closing = [handle.close.remote() for name, handle in handles.items() if "/shard/" in name]
+    closing = [handle.close.remote() for name, handle in handles.items() if "/shard/" in name or "/verl/" in name]
     if closing:
         ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_WITHIN_S)
     for handle in handles.values():

@@ -84,8 +84,10 @@ class PoolSupervisor:
             decode_to_pool(data)
         except ProtocolError as error:
             return encode(Refused(error.code, str(error), {}))
-        ready = [m.name for _, m in sorted(self._pool.staying().items()) if m.load is not None]
-        return encode(PoolView(ready, self._utilisation, self._desired, list(self._decisions), os.getpid()))
+        ready = {m.name: m.load for _, m in sorted(self._pool.staying().items()) if m.load is not None}
+        endpoints = {name: load.endpoint for name, load in ready.items() if load.endpoint}
+        decisions = list(self._decisions)
+        return encode(PoolView(list(ready), self._utilisation, self._desired, decisions, os.getpid(), endpoints))
 
     async def _run(self) -> None:
         while True:

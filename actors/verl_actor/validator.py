@@ -1,4 +1,4 @@
-"""The validator actor: frames in, frames out."""
+"""One validator: frames in, frames out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Validator:
     """One validator. Holds no state: it may die at any time, and what it was examining is sent to another."""
 
     def __init__(self, name: str, judge: JudgeSettings | None) -> None:
+        self.endpoint = ""
+        """Where its direct channel listens, if it has one."""
         self._name = name
         self._examiner = Examiner(judge)
         self._clock = BusyClock()
@@ -37,4 +39,4 @@ class Validator:
 
     def _pong(self) -> Pong:
         busy_s, alive_s = self._clock.read()
-        return Pong(os.getpid(), busy_s, alive_s, self._clock.in_hand, self._examiner.is_stuck)
+        return Pong(os.getpid(), busy_s, alive_s, self._clock.in_hand, self._examiner.is_stuck, self.endpoint)

@@ -8,8 +8,10 @@ import ray
 from ray.util import list_named_actors
 
 from lightning_state.actors.settings import JudgeSettings
-from lightning_state.actors.verl_actor.validator import Validator
+from lightning_state.actors.verl_actor.actor import ValidatorActor
 from lightning_state.actors.wire.names import NAMESPACE, validator_name
+
+_CLOSED_WITHIN_S = 0.5
 
 _MAX_CONCURRENCY = 15_000
 """Calls that wait hold one each: a ping must never queue behind them."""
@@ -32,7 +34,7 @@ def actor_options(name: str) -> dict[str, Any]:
 def start_validator(service: str, number: int, judge: JudgeSettings) -> None:
     """Start validator `number` unless an actor of its name exists."""
     name = validator_name(service, number)
-    actor = cast("Any", ray.remote(Validator))
+    actor = cast("Any", ray.remote(ValidatorActor))
     actor.options(**actor_options(name)).remote(name, judge)
 
 
@@ -53,4 +55,11 @@ def kill_actor(name: str, *, restart: bool) -> None:
         handle = ray.get_actor(name, NAMESPACE)
     except ValueError:
         return
+    if not restart and hasattr(handle, "close"):
+        _close(handle)
     ray.kill(handle, no_restart=not restart)
+
+
+def _close(handle: Any) -> None:
+    """Let it remove its socket; one that does not answer leaves it to its successor."""
+    ray.wait([handle.close.remote()], timeout=_CLOSED_WITHIN_S)

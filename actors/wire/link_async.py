@@ -42,6 +42,7 @@ class AsyncLink(asyncio.Protocol):
         self._landings: dict[int, Landing] = {}
         self._number = 0
         self._tracks = False
+        self._retires = False
         self._heard_s = 0.0
         self._ticking: asyncio.TimerHandle | None = None
 
@@ -78,6 +79,12 @@ class AsyncLink(asyncio.Protocol):
             transport.abort()
         self._end()
 
+    def retire(self) -> None:
+        """Close as soon as nothing is in flight."""
+        self._retires = True
+        if not self._landings:
+            self.close()
+
     # -- the event loop's side ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -107,6 +114,8 @@ class AsyncLink(asyncio.Protocol):
             landing = self._landings.get(number)
             if landing is not None and landing(kind, payload):
                 del self._landings[number]
+                if self._retires:
+                    self.retire()
         elif kind == Kind.PUSH:
             self._on_push(decode_pushed(payload))
         elif kind == Kind.PING:

@@ -103,6 +103,7 @@ class Courier:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._transport.close()
 
     def _flush(self) -> None:
         self._flush_due = False

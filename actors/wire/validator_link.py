@@ -25,7 +25,7 @@ from lightning_state.actors.core.verl.rule_set import rule_set_of
 from lightning_state.actors.errors import ProtocolError, UnknownCategoryError
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.wire.validator_courier import Courier
-from lightning_state.actors.wire.validator_transport import RayTransport, ValidatorTransport
+from lightning_state.actors.wire.validator_transport import ChannelValidatorTransport, RayTransport, ValidatorTransport
 
 A = TypeVar("A", Verdict, FactReport, ReasoningReport, ConsistencyReport)
 _CacheKey = tuple[str, str, str, int, bytes, bytes, tuple[tuple[str, bool], ...]]
@@ -43,7 +43,8 @@ class ValidatorLink:
 
     def __init__(self, service: str, settings: Settings, transport: ValidatorTransport | None = None) -> None:
         self._settings = settings
-        self._courier = Courier(transport or RayTransport(service), settings.verl.unavailable_after_s)
+        transport = transport or ChannelValidatorTransport(RayTransport(service))
+        self._courier = Courier(transport, settings.verl.unavailable_after_s)
         self._lanes: dict[str, Lane] = {}
         self._cache: LRUCache[_CacheKey, Verdict] = LRUCache(_CACHED_VERDICTS)
 

@@ -1,8 +1,9 @@
-"""How frames reach the validator pool. By actor handle; whatever carries the same bytes can replace it."""
+"""How frames reach the validator pool: over the direct channel, or by actor handle."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable
 from typing import Protocol, cast
 
@@ -11,9 +12,17 @@ from ray.exceptions import RayError
 
 from lightning_state.actors.core.messages import Refused
 from lightning_state.actors.core.verl.messages import Members, Ping, Pong, PoolView
-from lightning_state.actors.errors import ProtocolError, ShardUnavailableError
+from lightning_state.actors.errors import LightningStateError, ProtocolError, ShardUnavailableError
+from lightning_state.actors.wire.endpoint import Endpoint
+from lightning_state.actors.wire.framing import Kind
+from lightning_state.actors.wire.handshake import Target
+from lightning_state.actors.wire.link_async import AsyncLink, connect_link
 from lightning_state.actors.wire.names import NAMESPACE, pool_name
+from lightning_state.actors.wire.revival import Revival
 from lightning_state.actors.wire.verl_codec import decode_from_pool, decode_from_validator, encode
+
+
+logger = logging.getLogger(__name__)
 
 
 class ValidatorTransport(Protocol):
@@ -25,6 +34,10 @@ class ValidatorTransport(Protocol):
 
     async def send(self, validator: str, frame: bytes) -> bytes:
         """The validator's answer to a frame."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what is held open."""
         ...
 
 
@@ -61,6 +74,105 @@ class RayTransport:
             # A handle outlives its actor; one started anew under this name has another.
             self._handles.pop(validator, None)
             raise ShardUnavailableError(f"{validator} did not answer: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+
+class _Member:
+    """The way to one validator."""
+
+    __slots__ = ("connecting", "endpoint", "link", "revival")
+
+    def __init__(self) -> None:
+        self.endpoint = ""
+        self.link: AsyncLink | None = None
+        self.connecting: asyncio.Task[None] | None = None
+        self.revival = Revival()
+
+
+class ChannelValidatorTransport:
+    """Frames over the direct channel of each validator; by actor call while there is none.
+
+    A frame whose connection breaks is not sent again from here: it may be what ends validators, and whoever counts
+    that decides what follows.
+    """
+
+    def __init__(self, fallback: ValidatorTransport) -> None:
+        self._fallback = fallback
+        self._members: dict[str, _Member] = {}
+        self._closed = False
+
+    async def members(self) -> PoolView:
+        """The pool, as its supervisor sees it. Raises ShardUnavailableError."""
+        view = await self._fallback.members()
+        for name in self._members.keys() - view.endpoints.keys():
+            self._drop(self._members.pop(name))
+        for name, endpoint in view.endpoints.items():
+            self._members.setdefault(name, _Member()).endpoint = endpoint
+        return view
+
+    async def send(self, validator: str, frame: bytes) -> bytes:
+        """The validator's answer. Raises ShardUnavailableError when there is none, ProtocolError for damage."""
+        member = self._members.get(validator)
+        if member is None:
+            return await self._fallback.send(validator, frame)
+        if member.link is None:
+            await self._connect(validator, member)
+        link = member.link
+        if link is None:
+            return await self._fallback.send(validator, frame)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def land(kind: int, payload: bytes) -> bool:
+            if not answer.done():
+                if kind == Kind.REPLY:
+                    answer.set_result(payload)
+                else:
+                    answer.set_exception(ShardUnavailableError(f"the channel to {validator} broke: {link.failure}"))
+            return True
+
+        link.request(frame, land)
+        return await answer
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._closed = True
+        for member in self._members.values():
+            self._drop(member)
+        self._members.clear()
+
+    async def _connect(self, validator: str, member: _Member) -> None:
+        """Try to reach an address that was not tried yet, or is due again; an attempt under way is waited for."""
+        loop = asyncio.get_running_loop()
+        address = (member.endpoint, 0)
+        if member.connecting is None and not self._closed:
+            if not member.revival.is_new(address) and not member.revival.is_due(loop.time()):
+                return
+            member.revival.tries(address, loop.time())
+            member.connecting = loop.create_task(self._open(validator, member))
+        if member.connecting is not None:
+            await asyncio.wait([member.connecting])
+
+    async def _open(self, validator: str, member: _Member) -> None:
+        def ended() -> None:
+            member.link = None
+
+        try:
+            endpoint = Endpoint.decode(member.endpoint)
+            if endpoint is not None:
+                member.link = await connect_link(endpoint, Target(validator), on_lost=ended)
+                member.revival.came_up()
+        except LightningStateError as error:
+            logger.debug("no channel to %s: %s", validator, error)  # the handle serves meanwhile
+        finally:
+            member.connecting = None
+
+    def _drop(self, member: _Member) -> None:
+        if member.connecting is not None:
+            member.connecting.cancel()
+        if member.link is not None:
+            member.link.retire()
 
 
 async def ping(transport: ValidatorTransport, validator: str, timeout_s: float) -> Pong:

@@ -60,6 +60,9 @@ class InProcess:
             return answer
         return await self.validators[validator].frame(frame)
 
+    async def close(self) -> None:
+        pass
+
 
 @asynccontextmanager
 async def linked(*names: str, unavailable_after_s: float = 5) -> AsyncGenerator[tuple[ValidatorLink, InProcess]]:

@@ -213,6 +213,8 @@ class Pong(msgspec.Struct, tag="pong", array_like=True, frozen=True):
     """Calls being examined now."""
     is_stuck: bool
     """Every thread for user validators is held by one that overran its timeout: it can run no more of them."""
+    endpoint: str = ""
+    """Where its direct channel listens; empty without one."""
 
 
 class Members(msgspec.Struct, tag="members", array_like=True, frozen=True):
@@ -242,6 +244,8 @@ class PoolView(msgspec.Struct, tag="pool", array_like=True, frozen=True):
     """The latest ones, oldest first."""
     pid: int
     """The supervisor's process."""
+    endpoints: dict[str, str] = {}
+    """Actor name → where its direct channel listens, of the members that have one."""
 
 
 ToValidator = Batch | Ping
