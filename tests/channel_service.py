@@ -51,6 +51,7 @@ class Judges:
 
     def __init__(self) -> None:
         self.gate: Callable[[Validate], Awaitable[None]] | None = None
+        self._judging: set[asyncio.Task[None]] = set()
         self.refuse: Callable[[Validate], Refused | None] = lambda _: None
 
     def learn(self, current: ServiceMap) -> None:
@@ -59,13 +60,19 @@ class Judges:
     def register(self, category: Category[Any], import_path: str) -> None:
         pass
 
-    async def refusal(self, change: Validate) -> Refused | None:
+    def judge(self, change: Validate, judged: Callable[[int, Refused | None], None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._judge(change, judged))
+        self._judging.add(task)
+        task.add_done_callback(self._judging.discard)
+
+    async def _judge(self, change: Validate, judged: Callable[[int, Refused | None], None]) -> None:
         if self.gate is not None:
             await self.gate(change)
-        return self.refuse(change)
+        judged(change.ticket, self.refuse(change))
 
     async def close(self) -> None:
-        pass
+        for task in list(self._judging):
+            task.cancel()
 
 
 class ChannelShard:

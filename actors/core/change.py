@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from lightning_state.actors.core.checks import check_body
@@ -15,8 +13,7 @@ from lightning_state.actors.errors import InvalidStateError, StateNotFoundError,
 from lightning_state.actors.limits import Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """A change that may be validated and committed."""
 
     version: int

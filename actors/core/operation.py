@@ -14,8 +14,7 @@ from lightning_state.actors.core.rows import Applied, Entry
 _encoder = msgspec.msgpack.Encoder()
 
 
-@dataclass(frozen=True, slots=True)
-class Waiter:
+class Waiter(msgspec.Struct, frozen=True):
     """Who asked: request `index` of frame `call`, number `seq` of `session`."""
 
     call: int

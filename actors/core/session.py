@@ -85,8 +85,7 @@ class Retries:
     """Answers of an overloaded service."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True):
     """What a transport says of a request that got no reply. `sent` False: it provably never left this process."""
 
     sent: bool
@@ -97,23 +96,20 @@ class Lost:
 Answer = Reply | Lost
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """The operation is over; this is its reply."""
 
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(msgspec.Struct, frozen=True):
     """Send again after `delay_s`; `refresh`: with a newly fetched map."""
 
     delay_s: float
     refresh: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The operation is over with this error."""
 
     error: LightningStateError
@@ -336,4 +332,7 @@ class Session:
         return self.map.locate(info, key)[0]
 
     def _epoch(self, shard: int) -> int:
-        return next((info.epoch for info in self.map.shards if info.number == shard), 0)
+        shards = self.map.shards
+        if shard < len(shards) and shards[shard].number == shard:  # in the order of their numbers, as the directory says
+            return shards[shard].epoch
+        return next((info.epoch for info in shards if info.number == shard), 0)

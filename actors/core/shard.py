@@ -128,14 +128,19 @@ class Shard:
 
     def loaded(self, ticket: int, entry: Entry | None, now_us: int) -> list[Effect]:
         """The result of a Load; None: the key was never stored."""
-        place = self._loads.pop(ticket, None)
-        if place is None:
-            return []
-        slot, key = place
-        try:
-            self._arrived(slot, self._current(slot, entry or Entry(key, 0, 0, None, 0, 0)))
-        except LightningStateError as error:
-            self._load_refused(slot, key, refusal(error))
+        return self.all_loaded([(ticket, entry)], now_us)
+
+    def all_loaded(self, results: Iterable[tuple[int, Entry | None]], now_us: int) -> list[Effect]:
+        """The results of several Loads, by their tickets."""
+        for ticket, entry in results:
+            place = self._loads.pop(ticket, None)
+            if place is None:
+                continue
+            slot, key = place
+            try:
+                self._arrived(slot, self._current(slot, entry or Entry(key, 0, 0, None, 0, 0)))
+            except LightningStateError as error:
+                self._load_refused(slot, key, refusal(error))
         return self._flush(now_us)
 
     def load_failed(self, ticket: int, refused: Refused, now_us: int) -> list[Effect]:
@@ -182,13 +187,18 @@ class Shard:
 
     def judged(self, ticket: int, refused: Refused | None, now_us: int) -> list[Effect]:
         """VERL's answer to a Validate: None admits the write."""
-        operation = self._judging.pop(ticket, None)
-        if operation is None:
-            return []
-        if refused is None:
-            self._ready.append(operation)
-        else:
-            self._finish(operation, refused)
+        return self.all_judged([(ticket, refused)], now_us)
+
+    def all_judged(self, results: Iterable[tuple[int, Refused | None]], now_us: int) -> list[Effect]:
+        """VERL's answers to several, by their tickets: those admitted share a commit."""
+        for ticket, refused in results:
+            operation = self._judging.pop(ticket, None)
+            if operation is None:
+                continue
+            if refused is None:
+                self._ready.append(operation)
+            else:
+                self._finish(operation, refused)
         return self._flush(now_us)
 
     def committed(self, ticket: int, now_us: int) -> list[Effect]:

@@ -50,8 +50,8 @@ class Verdicts(Protocol):
         """Expect changes of this category."""
         ...
 
-    async def refusal(self, change: Validate) -> Refused | None:
-        """None admits the change; never raises."""
+    def judge(self, change: Validate, judged: Callable[[int, Refused | None], None]) -> None:
+        """Answer by `judged(change.ticket, refusal)`, at once or later, on the event loop; None admits the change."""
         ...
 
     async def close(self) -> None:
@@ -82,6 +82,7 @@ class Performer:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._verdicts: list[tuple[int, Refused | None]] = []
         self._idle: asyncio.TimerHandle | None = None
 
     async def frame(self, frame: Frame) -> Replies:
@@ -109,6 +110,7 @@ class Performer:
         reads: list[Load | Lookup] = []
         changes: list[Invalidate] = []
         answered: dict[int, Call] = {}
+        logs = logger.isEnabledFor(logging.DEBUG)
         for effect in effects:
             match effect:
                 case Respond():
@@ -121,13 +123,14 @@ class Performer:
                 case Load() | Lookup():
                     reads.append(effect)
                 case Validate():
-                    self._spawn(self._judge(effect))
+                    self.verdicts.judge(effect, self._judged)
                 case Commit():
                     self._spawn(self._commit(effect))
                 case Scan():
                     self._spawn(self._scan(effect))
                 case Notify():
-                    _log_change(effect.row)
+                    if logs:
+                        _log_change(effect.row)
                 case Invalidate():
                     changes.append(effect)
                 case Recover():
@@ -153,18 +156,22 @@ class Performer:
                 for load in loads:
                     self.perform(self.shard.load_failed(load.ticket, refusal(error), now_us()))
             else:
-                for load, entry in zip(loads, entries, strict=True):
-                    self.perform(self.shard.loaded(load.ticket, entry, now_us()))
-        for lookup in (read for read in reads if isinstance(read, Lookup)):
-            await self._lookup(lookup)
+                tickets = [load.ticket for load in loads]
+                self.perform(self.shard.all_loaded(zip(tickets, entries, strict=True), now_us()))
+        lookups = [read for read in reads if isinstance(read, Lookup)]
+        if lookups:
+            await self._look_up(lookups)
 
-    async def _lookup(self, lookup: Lookup) -> None:
+    async def _look_up(self, lookups: list[Lookup]) -> None:
+        applied = self.store.applied
         try:
-            applied = await self.on_reader(lambda: self.store.applied(lookup.slot, lookup.principal, lookup.request_id))
+            found = await self.on_reader(lambda: [applied(each.slot, each.principal, each.request_id) for each in lookups])
         except LightningStateError as error:
-            self.perform(self.shard.load_failed(lookup.ticket, refusal(error), now_us()))
+            for lookup in lookups:
+                self.perform(self.shard.load_failed(lookup.ticket, refusal(error), now_us()))
         else:
-            self.perform(self.shard.looked_up(lookup.ticket, applied, now_us()))
+            for lookup, result in zip(lookups, found, strict=True):
+                self.perform(self.shard.looked_up(lookup.ticket, result, now_us()))
 
     async def _scan(self, scan: Scan) -> None:
         request = scan.request
@@ -180,9 +187,18 @@ class Performer:
         else:
             self.perform(self.shard.scanned(scan.ticket, entries, now_us()))
 
-    async def _judge(self, change: Validate) -> None:
-        refused = await self.verdicts.refusal(change)
-        self.perform(self.shard.judged(change.ticket, refused, now_us()))
+    def _judged(self, ticket: int, refused: Refused | None) -> None:
+        # Later in this turn of the loop: verdicts that came together are committed together.
+        if not self._verdicts:
+            asyncio.get_running_loop().call_soon(self._take_verdicts)
+        self._verdicts.append((ticket, refused))
+
+    def _take_verdicts(self) -> None:
+        verdicts, self._verdicts = self._verdicts, []
+        try:
+            self.perform(self.shard.all_judged(verdicts, now_us()))
+        except Exception as error:  # noqa: BLE001  # whatever broke, whoever runs this shard decides what follows
+            self._broke(error)
 
     async def _commit(self, commit: Commit) -> None:
         if self._idle is not None:
@@ -225,8 +241,11 @@ class Performer:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A broken step would leave its writes waiting for ever: whoever runs this shard decides what follows.
-            asyncio.get_running_loop().call_exception_handler({"message": "a shard effect failed", "exception": error})
+            self._broke(error)
+
+    def _broke(self, error: BaseException) -> None:
+        # A broken step would leave its writes waiting for ever: whoever runs this shard decides what follows.
+        asyncio.get_running_loop().call_exception_handler({"message": "a shard effect failed", "exception": error})
 
     async def close(self) -> None:
         """Cancel what is under way and close the store."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,6 +26,8 @@ from lightning_state.actors.settings import Settings
 from lightning_state.actors.shard_actor.peers import Peers
 from lightning_state.actors.wire.validator_link import ValidatorLink
 
+Judged = Callable[[int, Refused | None], None]
+
 _SHOWN_ISSUES = 3
 
 
@@ -35,6 +39,7 @@ class PoolVerdicts:
         self._peers = Peers(service)
         self._check_references = settings.verl.check_references
         self._rule_sets: dict[str, str] = {}
+        self._reading: set[asyncio.Task[None]] = set()
 
     def learn(self, current: ServiceMap) -> None:
         """Use a newer map to find other keys."""
@@ -44,23 +49,34 @@ class PoolVerdicts:
         """Ask for verdicts on a category under its current definition from now on."""
         self._rule_sets[category.name] = self._link.register(category, import_path)
 
-    async def refusal(self, change: Validate) -> Refused | None:
-        """None when VERL admits the change; never raises."""
-        deadline_s = change.timeout_ms / 1000
-        try:
-            verdict = await self._link.verdict(await self._request(change, deadline_s), deadline_s)
-        except ShardUnavailableError as error:
-            # It would send the caller to look for another owner of its own key, which is not what is missing.
-            return refusal(ValidationUnavailableError(str(error)))
-        except LightningStateError as error:
-            return refusal(error)
-        return None if verdict.is_accepted else refusal(_not_verified(change, verdict))
+    def judge(self, change: Validate, judged: Judged) -> None:
+        """Answer by `judged(change.ticket, refusal)`: None when VERL admits the change."""
+        conclude = partial(_conclude, change, judged)
+        if self._check_references and change.category.references:
+            task = asyncio.get_running_loop().create_task(self._judge_with_references(change, conclude))
+            self._reading.add(task)
+            task.add_done_callback(self._reading.discard)
+        else:  # without a task of its own: one for every write would cost more than the asking
+            self._link.begin(self._request(change, {}), change.timeout_ms / 1000, conclude)
 
     async def close(self) -> None:
         """Stop asking."""
+        for task in list(self._reading):
+            task.cancel()
         await self._link.close()
 
-    async def _request(self, change: Validate, deadline_s: float) -> VerdictRequest:
+    async def _judge_with_references(
+        self, change: Validate, conclude: Callable[[Verdict | LightningStateError], None]
+    ) -> None:
+        deadline_s = change.timeout_ms / 1000
+        try:
+            references = await self._references(change, deadline_s)
+        except LightningStateError as error:
+            conclude(error)
+        else:
+            self._link.begin(self._request(change, references), deadline_s, conclude)
+
+    def _request(self, change: Validate, references: dict[str, bool]) -> VerdictRequest:
         base = change.base if change.base is not None and change.base.body is not None else None
         return VerdictRequest(
             category=change.category.name,
@@ -69,7 +85,7 @@ class PoolVerdicts:
             base=base.body if base else None,
             new=change.new,
             new_digest=content_hash(change.new),
-            references=await self._references(change, deadline_s) if self._check_references else {},
+            references=references,
             rule_set=self._rule_sets[change.category.name],
         )
 
@@ -79,6 +95,16 @@ class PoolVerdicts:
         places = [(category, key) for _, category, key in references_of(change.category, state)]
         found = await asyncio.gather(*(self._peers.exists(category, key, deadline_s) for category, key in places))
         return {f"{category}/{key}": exists for (category, key), exists in zip(places, found, strict=True)}
+
+
+def _conclude(change: Validate, judged: Judged, verdict: Verdict | LightningStateError) -> None:
+    if isinstance(verdict, ShardUnavailableError):
+        # It would send the caller to look for another owner of its own key, which is not what is missing.
+        judged(change.ticket, refusal(ValidationUnavailableError(str(verdict))))
+    elif isinstance(verdict, LightningStateError):
+        judged(change.ticket, refusal(verdict))
+    else:
+        judged(change.ticket, None if verdict.is_accepted else refusal(_not_verified(change, verdict)))
 
 
 def _not_verified(change: Validate, verdict: Verdict) -> ValidationFailedError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cachetools import LRUCache
@@ -9,6 +11,7 @@ from cachetools import LRUCache
 from lightning_state.actors.category import Category
 from lightning_state.actors.core.verl.dispatch import Lane
 from lightning_state.actors.core.verl.messages import (
+    Answer,
     Call,
     CheckConsistency,
     ConsistencyReport,
@@ -22,7 +25,7 @@ from lightning_state.actors.core.verl.messages import (
     content_hash,
 )
 from lightning_state.actors.core.verl.rule_set import rule_set_of
-from lightning_state.actors.errors import ProtocolError, UnknownCategoryError
+from lightning_state.actors.errors import LightningStateError, ProtocolError, UnknownCategoryError, ValidationUnavailableError
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.wire.validator_courier import Courier
 from lightning_state.actors.wire.validator_transport import ChannelValidatorTransport, RayTransport, ValidatorTransport
@@ -61,13 +64,56 @@ class ValidatorLink:
 
     async def verdict(self, request: VerdictRequest, deadline_s: float) -> Verdict:
         """The verdict on one change, bound to its base version and content. Writes need `verdict.is_accepted`."""
+        loop = asyncio.get_running_loop()
+        concluded: asyncio.Future[Verdict] = loop.create_future()
+
+        def conclude(verdict: Verdict | LightningStateError) -> None:
+            if concluded.done():
+                return
+            if isinstance(verdict, LightningStateError):
+                concluded.set_exception(verdict)
+            else:
+                concluded.set_result(verdict)
+
+        asked = self.begin(request, deadline_s, conclude)
+        try:
+            return await concluded
+        finally:
+            if asked is not None:
+                asked.cancel()
+
+    def begin(
+        self, request: VerdictRequest, deadline_s: float, conclude: Callable[[Verdict | LightningStateError], None]
+    ) -> asyncio.Future[Answer] | None:
+        """Ask without waiting: `conclude` gets the verdict or the error, at once or later on the loop.
+
+        Returns what may be cancelled to ask no longer; None when it is concluded already.
+        """
         key = _cache_key(request)
         if (known := self._cache.get(key)) is not None:
-            return known
+            conclude(known)
+            return None
         size_bytes = len(request.new) + len(request.base or b"")
-        verdict = await self._ask(request, Verdict, self._lane(request.rule_set), size_bytes, deadline_s)
+        try:
+            asked = self._courier.submit(request, self._lane(request.rule_set), size_bytes, deadline_s)
+        except LightningStateError as error:
+            conclude(error)
+            return None
+        asked.add_done_callback(lambda answer: conclude(self._concluded(request, key, answer)))
+        return asked
+
+    def _concluded(
+        self, request: VerdictRequest, key: _CacheKey, answer: asyncio.Future[Answer]
+    ) -> Verdict | LightningStateError:
+        if answer.cancelled():
+            return ValidationUnavailableError("the verdict was not waited for")
+        if (error := answer.exception()) is not None:
+            return error if isinstance(error, LightningStateError) else ProtocolError(f"no verdict: {error!r}")
+        verdict = answer.result()
+        if not isinstance(verdict, Verdict):
+            return ProtocolError(f"a validator answered {type(verdict).__name__} instead of Verdict")
         if verdict.content_hash != request.new_digest or verdict.rule_set != request.rule_set:
-            raise ProtocolError("the verdict is for another content than was asked about")
+            return ProtocolError("the verdict is for another content than was asked about")
         if not verdict.is_transient:
             self._cache[key] = verdict
         return verdict
