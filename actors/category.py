@@ -35,6 +35,7 @@ Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 _NOT_STORED = set(SERVICE_FIELDS)
 # A set, because the serializer takes no frozenset.
 
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Category(Generic[S]):
     """One category of state. Define it once, at the top level of an importable module: services find it by name.
@@ -101,9 +102,7 @@ class Category(Generic[S]):
         """
         try:
             # What a `model_copy` of a user's put into the state is judged when the body is read, by a typed error.
-            return self.model.__pydantic_serializer__.to_json(
-                state, by_alias=True, exclude=_NOT_STORED, warnings=False
-            )
+            return self.model.__pydantic_serializer__.to_json(state, by_alias=True, exclude=_NOT_STORED, warnings=False)
         except PydanticSerializationError as error:
             raise InvalidStateError(f"{self.model.__name__} cannot be written as JSON: {error}") from error
 

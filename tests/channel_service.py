@@ -238,5 +238,3 @@ async def _settle() -> None:
     """Let what was aborted hear of it."""
     for _ in range(5):
         await asyncio.sleep(0)
-
-

@@ -333,6 +333,7 @@ class Session:
 
     def _epoch(self, shard: int) -> int:
         shards = self.map.shards
-        if shard < len(shards) and shards[shard].number == shard:  # in the order of their numbers, as the directory says
+        # The directory lists them by number: no search for every write.
+        if shard < len(shards) and shards[shard].number == shard:
             return shards[shard].epoch
         return next((info.epoch for info in shards if info.number == shard), 0)

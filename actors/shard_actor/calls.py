@@ -70,7 +70,7 @@ class HandleCall:
 
 
 class ChannelCall:
-    """A frame of the direct channel: each reply leaves as soon as it is decided, those decided together in one record."""
+    """A frame of the direct channel: each reply leaves when it is decided, those decided together in one record."""
 
     __slots__ = ("_answered", "_frame", "_indexes", "_left", "_number", "_peer", "_subscribers")
 

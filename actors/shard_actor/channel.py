@@ -61,5 +61,3 @@ class ShardChannel:
     def left(self, peer: Peer) -> None:
         """The connection is gone."""
         self._subscribers.left(peer)
-
-

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 from lightning_state.actors.category import Category
@@ -29,6 +29,7 @@ from lightning_state.actors.core.service_map import ServiceMap
 from lightning_state.actors.core.shard import Shard
 from lightning_state.actors.errors import FencedError, LightningStateError, StoreUnavailableError
 from lightning_state.actors.shard_actor.calls import Call, HandleCall
+from lightning_state.actors.shard_actor.store_thread import StoreThread
 from lightning_state.actors.shard_actor.subscribers import Subscribers
 from lightning_state.actors.store.protocol import CommitUnknownError, Store
 
@@ -79,9 +80,10 @@ class Performer:
         self._subscribers = subscribers or Subscribers()
         self._calls: dict[int, Call] = {}
         self._last_call = 0
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        self._writer = StoreThread("store-writer")
+        self._reader = StoreThread("store-reader")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._verdicts: list[tuple[int, Refused | None]] = []
         self._idle: asyncio.TimerHandle | None = None
 
@@ -110,31 +112,20 @@ class Performer:
         reads: list[Load | Lookup] = []
         changes: list[Invalidate] = []
         answered: dict[int, Call] = {}
-        logs = logger.isEnabledFor(logging.DEBUG)
         for effect in effects:
-            match effect:
-                case Respond():
-                    if changes:
-                        self._subscribers.changed(changes)
-                        changes = []
-                    if (call := self._calls.get(effect.call)) is not None:
-                        call.answer(effect.index, effect.reply)
-                        answered[effect.call] = call
-                case Load() | Lookup():
-                    reads.append(effect)
-                case Validate():
-                    self.verdicts.judge(effect, self._judged)
-                case Commit():
-                    self._spawn(self._commit(effect))
-                case Scan():
-                    self._spawn(self._scan(effect))
-                case Notify():
-                    if logs:
-                        _log_change(effect.row)
-                case Invalidate():
-                    changes.append(effect)
-                case Recover():
-                    self._recover()
+            if isinstance(effect, Respond):
+                if changes:
+                    self._subscribers.changed(changes)
+                    changes = []
+                if (call := self._calls.get(effect.call)) is not None:
+                    call.answer(effect.index, effect.reply)
+                    answered[effect.call] = call
+            elif isinstance(effect, Invalidate):
+                changes.append(effect)
+            elif isinstance(effect, Load | Lookup):
+                reads.append(effect)
+            else:
+                self._begin(effect)
         if changes:
             self._subscribers.changed(changes)
         for number, call in answered.items():
@@ -143,9 +134,23 @@ class Performer:
         if reads:
             self._spawn(self._read(reads))
 
+    def _begin(self, effect: Validate | Commit | Scan | Notify | Recover) -> None:
+        match effect:
+            case Validate():
+                self.verdicts.judge(effect, self._judged)
+            case Commit():
+                self._begin_commit(effect)
+            case Scan():
+                self._spawn(self._scan(effect))
+            case Notify():
+                if logger.isEnabledFor(logging.DEBUG):
+                    _log_change(effect.row)
+            case Recover():
+                self._recover()
+
     async def on_writer(self, work: Callable[[], Any]) -> Any:
         """Run store work on the thread that owns the writing connection."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+        return await self._writer.do(work)
 
     async def _read(self, reads: list[Load | Lookup]) -> None:
         loads = [read for read in reads if isinstance(read, Load)]
@@ -165,7 +170,9 @@ class Performer:
     async def _look_up(self, lookups: list[Lookup]) -> None:
         applied = self.store.applied
         try:
-            found = await self.on_reader(lambda: [applied(each.slot, each.principal, each.request_id) for each in lookups])
+            found = await self.on_reader(
+                lambda: [applied(each.slot, each.principal, each.request_id) for each in lookups]
+            )
         except LightningStateError as error:
             for lookup in lookups:
                 self.perform(self.shard.load_failed(lookup.ticket, refusal(error), now_us()))
@@ -195,27 +202,40 @@ class Performer:
 
     def _take_verdicts(self) -> None:
         verdicts, self._verdicts = self._verdicts, []
+        if self._closed:
+            return
         try:
             self.perform(self.shard.all_judged(verdicts, now_us()))
         except Exception as error:  # noqa: BLE001  # whatever broke, whoever runs this shard decides what follows
             self._broke(error)
 
-    async def _commit(self, commit: Commit) -> None:
+    def _begin_commit(self, commit: Commit) -> None:
         if self._idle is not None:
             self._idle.cancel()
+        self._writer.begin(partial(self.store.commit, commit.rows), partial(self._ended_commit, commit))
+
+    def _ended_commit(self, commit: Commit, _: None, error: BaseException | None) -> None:
+        if self._closed:
+            return
         try:
-            await self.on_writer(lambda: self.store.commit(commit.rows))
-        except (CommitUnknownError, FencedError) as error:
-            # A newer epoch owns the slots, or nobody knows what was written: serve nothing until this is settled.
-            logger.warning("commit of %d rows: %s", len(commit.rows), error)
-            self.perform(self.shard.commit_unknown(commit.ticket))
-        except LightningStateError as error:
-            self.perform(self.shard.commit_refused(commit.ticket, refusal(error), now_us()))
-        else:
-            self.commits += 1
-            self.rows_committed += len(commit.rows)
-            self.perform(self.shard.committed(commit.ticket, now_us()))
-            self._idle = asyncio.get_running_loop().call_later(_PROJECT_IDLE_S, self._spawn_projection)
+            if error is None:
+                self._committed(commit)
+            elif isinstance(error, CommitUnknownError | FencedError):
+                # A newer epoch owns the slots, or nobody knows what was written: serve nothing until this is settled.
+                logger.warning("commit of %d rows: %s", len(commit.rows), error)
+                self.perform(self.shard.commit_unknown(commit.ticket))
+            elif isinstance(error, LightningStateError):
+                self.perform(self.shard.commit_refused(commit.ticket, refusal(error), now_us()))
+            else:
+                self._broke(error)
+        except Exception as broken:  # noqa: BLE001  # whatever broke, whoever runs this shard decides what follows
+            self._broke(broken)
+
+    def _committed(self, commit: Commit) -> None:
+        self.commits += 1
+        self.rows_committed += len(commit.rows)
+        self.perform(self.shard.committed(commit.ticket, now_us()))
+        self._idle = asyncio.get_running_loop().call_later(_PROJECT_IDLE_S, self._spawn_projection)
 
     def _spawn_projection(self) -> None:
         self._spawn(self._project())
@@ -231,7 +251,7 @@ class Performer:
 
     async def on_reader(self, work: Callable[[], Any]) -> Any:
         """Run store work on the thread of the reading connection."""
-        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
+        return await self._reader.do(work)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -249,14 +269,15 @@ class Performer:
 
     async def close(self) -> None:
         """Cancel what is under way and close the store."""
+        self._closed = True
         if self._idle is not None:
             self._idle.cancel()
         for task in list(self._tasks):
             task.cancel()
         await self.verdicts.close()
         await self.on_writer(self.store.close)
-        self._writer.shutdown(wait=False)
-        self._reader.shutdown(wait=False)
+        self._writer.end()
+        self._reader.end()
 
 
 def now_us() -> int:

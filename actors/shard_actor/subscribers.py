@@ -69,5 +69,3 @@ class Subscribers:
             tracked = self._tracked[peer] = set()
         tracked.add(place)
         self._readers.setdefault(place, set()).add(peer)
-
-

@@ -6,27 +6,22 @@ import asyncio
 
 import ray
 
-from lightning_state.actors.errors import UnauthenticatedError
 from lightning_state.actors.settings import JudgeSettings
+from lightning_state.actors.verl_actor.channel import ValidatorChannel
 from lightning_state.actors.verl_actor.validator import Validator
-from lightning_state.actors.wire.handshake import Hello
-from lightning_state.actors.wire.listener import Listener
-from lightning_state.actors.wire.peer import Peer
 
 
 class ValidatorActor:
-    """A validator and its two entrances: the actor's method, and the direct channel (see `Served`)."""
+    """A validator and its two entrances: the actor's method and the direct channel."""
 
     def __init__(self, name: str, judge: JudgeSettings | None) -> None:
-        self._name = name
         self._validator = Validator(name, judge)
-        self._listener = Listener(self, name=name, address=ray.util.get_node_ip_address())
-        self._answering: set[asyncio.Task[None]] = set()
+        self._channel = ValidatorChannel(self._validator, name, ray.util.get_node_ip_address())
         # Runs on the actor's loop, before any call. A constructor that raises would end the actor for good.
-        self._opening = asyncio.get_running_loop().create_task(self._open())
+        self._opening = asyncio.get_running_loop().create_task(self._channel.open())
 
     def __repr__(self) -> str:
-        return f"<ValidatorActor {self._validator!r} {self._listener!r}>"
+        return f"<ValidatorActor {self._validator!r} {self._channel!r}>"
 
     async def frame(self, data: bytes) -> bytes:
         """Answer a batch or a ping."""
@@ -34,24 +29,4 @@ class ValidatorActor:
 
     async def close(self) -> None:
         """Stop listening on the direct channel; the process is ended by whoever asked."""
-        await self._listener.close()
-
-    def check(self, hello: Hello) -> None:
-        """Raises UnauthenticatedError for whoever wants another validator."""
-        if hello.target != self._name:
-            raise UnauthenticatedError(f"this is {self._name}, not {hello.target}")
-
-    def request(self, peer: Peer, number: int, data: bytes) -> None:
-        """Answer a frame of the direct channel."""
-        task = asyncio.get_running_loop().create_task(self._reply(peer, number, data))
-        self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
-
-    def left(self, peer: Peer) -> None:
-        """Nothing is kept for a connection."""
-
-    async def _reply(self, peer: Peer, number: int, data: bytes) -> None:
-        peer.reply(number, await self._validator.frame(data))
-
-    async def _open(self) -> None:
-        self._validator.endpoint = (await self._listener.open()).encode()
+        await self._channel.close()

@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -57,10 +57,13 @@ class Examiner:
 
     async def examine(self, batch: Batch) -> Answers:
         """One answer a call, in order; what goes wrong with one call is that call's answer."""
+        answers = self.begin(batch)
+        return answers if isinstance(answers, Answers) else await answers
+
+    def begin(self, batch: Batch) -> Answers | Coroutine[Any, Any, Answers]:
+        """The same at once, when no call of the batch waits for anything; else what is to be awaited."""
         answers = [self._answer(call, batch.rule_sets) for call in batch.calls]
-        if any(asyncio.iscoroutine(answer) for answer in answers):
-            answers = await asyncio.gather(*(_settle(answer) for answer in answers))
-        return Answers(answers)  # pyright: ignore[reportArgumentType]  # every coroutine was awaited above
+        return _gathered(answers) if any(asyncio.iscoroutine(answer) for answer in answers) else Answers(answers)
 
     def _answer(self, call: Call, rule_sets: dict[str, RuleSet]) -> Any:
         # Plain calls of known rule sets never become coroutines: a task each would cost more than the rules.
@@ -156,6 +159,10 @@ class BusyClock:
         now_s = time.monotonic()
         current_s = now_s - self._since_s if self.in_hand else 0.0
         return self._busy_s + current_s, now_s - self._began_s
+
+
+async def _gathered(answers: list[Any]) -> Answers:
+    return Answers(await asyncio.gather(*(_settle(answer) for answer in answers)))
 
 
 async def _settle(answer: Any) -> Answer:

@@ -85,6 +85,7 @@ class AsyncChannelTransport:
         self._ways: dict[int, _Way] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: PushListener | None = None
+        self._deadlines = _Deadlines()
         self._closed = False
         self.frame_bytes = DEFAULT_FRAME_BYTES
 
@@ -125,7 +126,7 @@ class AsyncChannelTransport:
         for shard, several in asked.items():
             self._enqueue(session, ways[shard], several)
         others = {shard: requests for shard, requests in plan.items() if shard not in direct}
-        timer = loop.call_later(max(0.0, deadline_s - time.monotonic()), _expire, waits.done)
+        self._deadlines.add(waits, deadline_s)
         try:
             if others:
                 found, _ = await asyncio.gather(self._by_handle(session, others, deadline_s), waits.done)
@@ -133,7 +134,7 @@ class AsyncChannelTransport:
                 found = {}
                 await waits.done
         finally:
-            timer.cancel()
+            self._deadlines.discard(waits)
             waits.done.cancel()
         found.update({shard: [_answer(shard, each) for each in several] for shard, several in asked.items()})
         return found
@@ -149,6 +150,7 @@ class AsyncChannelTransport:
     async def close(self) -> None:
         """Give up what is under way: those who wait for it are told so."""
         self._closed = True
+        self._deadlines.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -297,6 +299,41 @@ def _address(session: Session, shard: int) -> tuple[str, int]:
     return (info.endpoint, info.epoch) if info is not None else ("", 0)
 
 
-def _expire(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)
+class _Deadlines:
+    """Ends rounds at their deadlines, by one timer for all: one for each would cost as much as sending."""
+
+    def __init__(self) -> None:
+        self._rounds: dict[_Round, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
+
+    def add(self, waits: _Round, deadline_s: float) -> None:
+        """End the round at this moment of the monotonic clock."""
+        self._rounds[waits] = deadline_s
+        if self._timer is None or deadline_s < self._due_s:
+            self._schedule(deadline_s)
+
+    def discard(self, waits: _Round) -> None:
+        """The round is over."""
+        self._rounds.pop(waits, None)
+
+    def close(self) -> None:
+        """End nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _schedule(self, due_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due_s = due_s
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, due_s - time.monotonic()), self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now_s = time.monotonic()
+        for waits in [waits for waits, deadline_s in self._rounds.items() if deadline_s <= now_s]:
+            del self._rounds[waits]
+            if not waits.done.done():
+                waits.done.set_result(None)
+        if self._rounds:
+            self._schedule(min(self._rounds.values()))

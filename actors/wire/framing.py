@@ -60,7 +60,9 @@ Record = tuple[int, int, bytes]
 def pack(kind: int, number: int, payload: bytes = b"") -> bytes:
     """The bytes of one record. Raises ProtocolError when the payload is longer than RECORD_BYTES."""
     if len(payload) > RECORD_BYTES:
-        raise ProtocolError(f"a record of {len(payload)} bytes; at most {RECORD_BYTES} can travel: ask for less at once")
+        raise ProtocolError(
+            f"a record of {len(payload)} bytes; at most {RECORD_BYTES} can travel: ask for less at once"
+        )
     return _pack(len(payload), kind, number) + payload
 
 

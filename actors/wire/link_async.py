@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Callable
 from typing import Any, cast
@@ -24,7 +23,9 @@ Landing = Callable[[int, bytes], bool]
 class AsyncLink(asyncio.Protocol):
     """The client's end of one connection, made by `connect_link`. Belongs to the loop it was made on."""
 
-    def __init__(self, target: Target, token: bytes, on_push: Callable[[Pushed], None], on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, target: Target, token: bytes, on_push: Callable[[Pushed], None], on_lost: Callable[[], None]
+    ) -> None:
         self.frame_bytes = 0
         """The longest frame the service accepts."""
         self.is_open = False
@@ -174,7 +175,8 @@ async def connect_link(
 ) -> AsyncLink:
     """A connection after its handshake: by the Unix socket on the same host, else, or when that fails, by TCP.
 
-    Raises ShardUnavailableError, NotOwnerError (another epoch), UnauthenticatedError or ProtocolError; within CONNECT_S.
+    Raises ShardUnavailableError, NotOwnerError (another epoch), UnauthenticatedError or ProtocolError; within
+    CONNECT_S per way.
     """
     loop = asyncio.get_running_loop()
 
@@ -188,17 +190,17 @@ async def connect_link(
         ways.append(lambda: loop.create_connection(protocol, endpoint.address, endpoint.port))
     failure: LightningStateError = ShardUnavailableError(f"{target.name} has no channel that can be reached from here")
     for way in ways:
-        link: AsyncLink | None = None
+        made: list[AsyncLink] = []
         try:
             async with asyncio.timeout(CONNECT_S):
-                _, link = await way()
-                await link.welcomed()
+                made.append((await way())[1])
+                await made[0].welcomed()
         except (OSError, TimeoutError) as error:
             failure = translate(error, target.name)
         else:
-            return link
+            return made[0]
         finally:
-            if link is not None and not link.is_open:
-                with contextlib.suppress(LightningStateError):
+            for link in made:
+                if not link.is_open:
                     link.close()
     raise failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import threading
@@ -161,7 +162,7 @@ class Link:
         self._break(failure)
 
     def abandon(self) -> None:
-        """In the child of a fork: let go of the parent's connection without a word. Locks may be held for ever there."""
+        """In the child of a fork: let go of the parent's connection without a word. Its lock may be held for ever."""
         self.failure = ShardUnavailableError("the process was forked")
         self._socket.close()
 
@@ -316,12 +317,11 @@ class Link:
         """The connection is over: everybody who waits is told."""
         with self._lock:
             if self.failure is not None:
+                self._close_if_unused()
                 return
             self.failure = failure = translate(error, self._name)
-            try:
+            with contextlib.suppress(OSError):  # it may not be connected any more
                 self._socket.shutdown(socket.SHUT_RDWR)  # ends the reads and writes of other threads
-            except OSError:  # it is not connected any more
-                pass
             lost = [each for batch in self._in_flight.values() for each in batch]
             lost += [each for queue in self._queues for each in queue]
             self._in_flight.clear()

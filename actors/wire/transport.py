@@ -27,7 +27,10 @@ class Transport(Protocol):
         ...
 
     def ask_directory(self, request: DirectoryRequest, deadline_s: float) -> DirectoryReply:
-        """The directory's answer. Raises ServiceNotFoundError without a directory, ShardUnavailableError while it is away."""
+        """The directory's answer.
+
+        Raises ServiceNotFoundError when the service has no directory, ShardUnavailableError when it does not answer.
+        """
         ...
 
     def ask(self, actor: str, data: bytes, deadline_s: float) -> bytes:

@@ -25,7 +25,12 @@ from lightning_state.actors.core.verl.messages import (
     content_hash,
 )
 from lightning_state.actors.core.verl.rule_set import rule_set_of
-from lightning_state.actors.errors import LightningStateError, ProtocolError, UnknownCategoryError, ValidationUnavailableError
+from lightning_state.actors.errors import (
+    LightningStateError,
+    ProtocolError,
+    UnknownCategoryError,
+    ValidationUnavailableError,
+)
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.wire.validator_courier import Courier
 from lightning_state.actors.wire.validator_transport import ChannelValidatorTransport, RayTransport, ValidatorTransport

@@ -21,7 +21,6 @@ from lightning_state.actors.wire.names import NAMESPACE, pool_name
 from lightning_state.actors.wire.revival import Revival
 from lightning_state.actors.wire.verl_codec import decode_from_pool, decode_from_validator, encode
 
-
 logger = logging.getLogger(__name__)
 
 

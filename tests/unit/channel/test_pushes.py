@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from lightning_state.actors.core.effects import Invalidate
 from lightning_state.actors.core.messages import PROTOCOL, Absent, Frame, Get
 from lightning_state.actors.models import AgentState
 from lightning_state.actors.shard_actor.subscribers import Subscribers
+from lightning_state.actors.wire import pushes as pushes_wire
 from lightning_state.actors.wire.channel_async import AsyncChannelTransport
 from lightning_state.actors.wire.channel_sync import ChannelTransport
 from lightning_state.actors.wire.codec import encode
@@ -31,7 +33,7 @@ class Heard:
         self.changes: list[Invalidation] = []
         self.flushes: list[int] = []
 
-    def invalidated(self, shard: int, changes: list[Invalidation]) -> None:
+    def invalidated(self, shard: int, changes: list[Invalidation]) -> None:  # noqa: ARG002  # one shard is all there is
         self.changes += changes
 
     def flushed(self, shard: int) -> None:
@@ -166,8 +168,6 @@ async def test_too_many_keys_are_answered_by_flush_everything(service: ChannelSe
 
 
 async def read(link: AsyncLink, slot: int, key: str) -> None:
-    import asyncio  # noqa: PLC0415  # the one place that needs it
-
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def land(*_: object) -> bool:
@@ -186,16 +186,10 @@ class Written(Peer):
 
     def push(self, message: Pushed) -> bool:
         parser = RecordParser(10_000)
-        ((kind, _, payload),) = parser.feed(pack(Kind.PUSH, 0, msg(message)))
+        ((kind, _, payload),) = parser.feed(pack(Kind.PUSH, 0, pushes_wire.encode(message)))
         assert kind == Kind.PUSH
         self.pushed.append(decode_pushed(payload))
         return True
-
-
-def msg(message: Pushed) -> bytes:
-    from lightning_state.actors.wire.pushes import encode as encode_push  # noqa: PLC0415  # beside the other encode
-
-    return encode_push(message)
 
 
 def test_changes_of_one_commit_are_one_push() -> None:
