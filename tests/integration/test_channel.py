@@ -75,13 +75,15 @@ def test_a_shard_killed_under_channel_traffic_loses_nothing_and_does_nothing_twi
             return version
 
         running = [pool.submit(lane, number) for number in range(lanes)]
-        for _ in range(kills):
+        try:
+            for _ in range(kills):
+                until_connected(client, running_lanes=len(running))
+                before = service_map(service_name).shards[0]
+                os.kill(before.pid, signal.SIGKILL)
+                until("a successor", lambda epoch=before.epoch: service_map(service_name).shards[0].epoch > epoch)
             until_connected(client, running_lanes=len(running))
-            before = service_map(service_name).shards[0]
-            os.kill(before.pid, signal.SIGKILL)
-            until(lambda epoch=before.epoch: service_map(service_name).shards[0].epoch > epoch, within_s=30)
-        until_connected(client, running_lanes=len(running))
-        stop = True
+        finally:
+            stop = True
         versions = [each.result(30) for each in running]
         found = client.agents.get_many([f"k-{number}" for number in range(lanes)], consistency="linearizable")
         assert [found[f"k-{number}"].version for number in range(lanes)] == versions
@@ -94,9 +96,10 @@ def test_a_shard_killed_under_channel_traffic_loses_nothing_and_does_nothing_twi
 
 def until_connected(client: StateClient, *, running_lanes: int) -> None:
     """Until the lanes write over the channel again."""
-    until(lambda: connected(client) == [0], within_s=30)
+    until("a channel", lambda: connected(client) == [0])
     counted = client.metrics()["calls"]["agents.set"]
-    until(lambda: client.metrics()["calls"]["agents.set"] >= counted + 20 * running_lanes, within_s=30)
+    wanted = counted + 20 * running_lanes
+    until("writes over it", lambda: client.metrics()["calls"]["agents.set"] >= wanted)
 
 
 @pytest.mark.parametrize("way", ["unix", "tcp"])
