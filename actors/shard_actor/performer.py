@@ -276,6 +276,11 @@ class Performer:
             task.cancel()
         await self.verdicts.close()
         await self.on_writer(self.store.close)
+        self.end()
+
+    def end(self) -> None:
+        """End the threads, and nothing else: the store is whoever's closes it."""
+        self._closed = True
         self._writer.end()
         self._reader.end()
 

@@ -220,6 +220,7 @@ class ShardRuntime:
         loop = asyncio.get_running_loop()
         store = self._open_store()
         await loop.run_in_executor(None, store.open)
+        performer: Performer | None = None
         try:
             granted = await self._claims.claim(self._identity)
             settings = Settings.published(granted.map.settings)
@@ -231,6 +232,8 @@ class ShardRuntime:
             # This first commit under the new epoch also proves that the store can be written (C3).
             shard.adopt(await performer.on_writer(lambda: store.acquire(granted.slots, granted.epoch)))
         except BaseException:  # whatever it was, it goes on upwards; the lock must not stay held
+            if performer is not None:
+                performer.end()
             await loop.run_in_executor(None, store.close)
             raise
         self.epoch = granted.epoch

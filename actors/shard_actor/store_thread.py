@@ -19,13 +19,16 @@ class StoreThread:
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Finished] | None] = queue.SimpleQueue()
         # A daemon: work that hangs, on a disk that does not answer, must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._started = False
 
     def __repr__(self) -> str:
         return f"<StoreThread {self._thread.name} waiting={self._work.qsize()}>"
 
     def begin(self, work: Callable[[], Any], finished: Finished) -> None:
         """Do it; `finished(result, error)` is called on the loop."""
+        if not self._started:
+            self._started = True
+            self._thread.start()
         self._work.put((work, finished))
 
     async def do(self, work: Callable[[], Any]) -> Any:
