@@ -6,7 +6,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import ray
@@ -44,7 +44,7 @@ def test_a_client_sent_into_a_task_or_an_actor_opens_channels_of_its_own(
     client.agents.set(AgentState(agent_id=key, agent_type="x"))
     version, shards = ray.get(write_in_a_task.remote(client, key))
     assert (version, len(shards)) == (2, 1)
-    reader = Reader.remote()
+    reader: Any = Reader.remote()
     version, shards = ray.get(reader.read.remote(service.async_client(), key))
     assert (version, len(shards)) == (2, 1)
     assert len(connected(client)) >= 1

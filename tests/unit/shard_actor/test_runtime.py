@@ -33,7 +33,8 @@ class Admitting:
 
     def register(self, category: Category[Any], import_path: str) -> None: ...
 
-    async def refusal(self, change: Validate) -> Refused | None: ...
+    def judge(self, change: Validate, judged: Callable[[int, Refused | None], None]) -> None:
+        judged(change.ticket, None)
 
     async def close(self) -> None: ...
 
