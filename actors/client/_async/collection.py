@@ -16,7 +16,7 @@ from lightning_state.actors.client.calling import Call
 from lightning_state.actors.client.decoding import Outcome, completed, state_of, stored, unexpected
 from lightning_state.actors.client.pages import StatePage, key_after, merge
 from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_prefix
-from lightning_state.actors.core.messages import Absent, List, Page, Reply, Value
+from lightning_state.actors.core.messages import ANY, Absent, List, Page, Reply, Value
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.session import Operation
 from lightning_state.actors.errors import (
@@ -37,6 +37,7 @@ UPDATE_ATTEMPTS = 32
 
 _UPDATE_BACKOFF_S = 0.002
 _UPDATE_BACKOFF_MOST_S = 0.25
+_VERSIONS = 2**63
 
 
 class AsyncCollection(Generic[S]):
@@ -210,6 +211,12 @@ class AsyncCollection(Generic[S]):
     async def _page(
         self, call: Call, prefix: str, limit: int, cursor: str | None, index: Mapping[str, str]
     ) -> StatePage[S]:
+        return merge(self.category, await self._parts(call, prefix, limit, cursor, index), limit)
+
+    async def _parts(
+        self, call: Call, prefix: str, limit: int, cursor: str | None, index: Mapping[str, str]
+    ) -> list[Page]:
+        """Every shard's part of a page."""
         name, value = self._index(index)
         check_limit(limit)
         check_prefix(prefix, self._calls.limits)
@@ -222,7 +229,7 @@ class AsyncCollection(Generic[S]):
         parts = [reply for reply in replies if isinstance(reply, Page)]
         if len(parts) != len(replies):
             raise unexpected(next(reply for reply in replies if not isinstance(reply, Page)))
-        return merge(self.category, parts, limit)
+        return parts
 
     async def _read(self, operation: str, key: str, consistency: Consistency, timeout_s: float | None) -> Reply:
         self._check_consistency(consistency)
@@ -255,6 +262,8 @@ class AsyncCollection(Generic[S]):
         return outcome
 
     def _write(self, call: Call, key: str, op: Op, body: bytes, expected: int) -> Operation:
+        if not ANY <= expected < _VERSIONS:  # what no frame can carry would take its neighbours down with it
+            raise InvalidStateError(f"no state has version {expected}: versions are 0 to {_VERSIONS - 1}, or ANY")
         return call.session.write(
             self.category.name,
             check_key(key, self._calls.limits),
