@@ -16,7 +16,7 @@ from lightning_state.actors.client.calling import Call
 from lightning_state.actors.client.decoding import Outcome, completed, state_of, stored, unexpected
 from lightning_state.actors.client.pages import StatePage, key_after, merge
 from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_prefix
-from lightning_state.actors.core.messages import ANY, Absent, List, Page, Reply, Value
+from lightning_state.actors.core.messages import Absent, List, Page, Reply, Value
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.session import Operation
 from lightning_state.actors.errors import (
@@ -37,7 +37,6 @@ UPDATE_ATTEMPTS = 32
 
 _UPDATE_BACKOFF_S = 0.002
 _UPDATE_BACKOFF_MOST_S = 0.25
-_VERSIONS = 2**63
 
 
 class AsyncCollection(Generic[S]):
@@ -262,8 +261,6 @@ class AsyncCollection(Generic[S]):
         return outcome
 
     def _write(self, call: Call, key: str, op: Op, body: bytes, expected: int) -> Operation:
-        if not ANY <= expected < _VERSIONS:  # what no frame can carry would take its neighbours down with it
-            raise InvalidStateError(f"no state has version {expected}: versions are 0 to {_VERSIONS - 1}, or ANY")
         return call.session.write(
             self.category.name,
             check_key(key, self._calls.limits),
