@@ -27,6 +27,9 @@ from lightning_state.actors.models import (
 
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 
+RESERVED_NAMES = frozenset({"audit", "cache", "locks", "metrics", "snapshots", "transactions", "ui", "verl", "watch"})
+"""First segments of other HTTP routes: no category may have such a name."""
+
 S = TypeVar("S", bound=State)
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 """Turns the JSON object of schema version n into that of n + 1."""
@@ -75,6 +78,8 @@ class Category(Generic[S]):
             raise InvalidStateError(f"category {self.name!r}: {self.model.__name__} has no field {', '.join(unknown)}")
         if _NAME.fullmatch(self.name) is None:
             raise InvalidStateError(f"category name {self.name!r}: use 1 to 64 characters of a-z, 0-9 and -")
+        if self.name in RESERVED_NAMES:
+            raise InvalidStateError(f"category name {self.name!r} is reserved for an HTTP route: choose another")
         if self.transitions is not None and self.status_field is None:
             raise InvalidStateError(f"category {self.name!r} has transitions but no status_field")
         if missing := [n for n in range(1, self.schema_version) if n not in self.upcasts]:

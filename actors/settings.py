@@ -83,6 +83,10 @@ class Settings(BaseSettings):
     """Slots per category, fixed when a service is created."""
     address: str | None = None
     """Ray's address; None: the running cluster of this machine, or a new local one."""
+    http_port: int | None = Field(default=None, ge=1, le=65535)
+    """Serve HTTP on this port; None: no HTTP."""
+    http_host: str = "127.0.0.1"
+    """Address HTTP listens on: this machine only, unless changed."""
     ping_interval_s: float = Field(default=1.0, gt=0)
     shard_silent_s: float = Field(default=3.0, gt=0)
     """A shard that answers no ping for this long is replaced."""

@@ -12,6 +12,7 @@ from lightning_state.actors.client.connecting import join_ray
 from lightning_state.actors.errors import ServiceNotFoundError
 from lightning_state.actors.wire.names import NAMESPACE
 from lightning_state.actors.wire.ray_access import read_access
+from lightning_state.serve.environment import prepare_serve
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +32,15 @@ class RayRuntime:
             ray.shutdown()
 
 
-def join_or_start_ray(address: str | None, service: str) -> RayRuntime:
-    """Use the Ray this process is connected to, else join `address`, else start a local cluster.
+def join_or_start_ray(address: str | None, service: str, *, with_http: bool = False) -> RayRuntime:
+    """Use the Ray this process is connected to, else join `address`, else start a local cluster, ready for HTTP or not.
 
     "auto" joins this machine's running cluster, and fails without one. Raises ServiceNotFoundError when the cluster
     named cannot be joined.
     """
     if not ray.is_initialized() and address is None and read_access(service) is None:
+        if with_http:
+            prepare_serve()  # every process of the new cluster reads it; one that runs keeps its own
         return _start_ray()
     join_ray(address, service=service)
     return RayRuntime(ray.get_runtime_context().gcs_address, _auth_mode(), started_here=False)

@@ -32,6 +32,7 @@ from lightning_state.actors.wire.directory_link import DirectoryLink
 from lightning_state.actors.wire.names import NAMESPACE, directory_name, pool_name, shard_name
 from lightning_state.actors.wire.ray_access import RayAccess, forget_access, write_access
 from lightning_state.cluster.ray_runtime import RayRuntime, join_or_start_ray
+from lightning_state.serve.start import HttpEndpoint, check_port_free, start_http, stop_http
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +48,11 @@ _MAX_CONCURRENCY = 10_000
 class Service:
     """A running service. Leaving the `with` block, or `stop`, ends it; its data stays in the data directory."""
 
-    def __init__(self, settings: Settings, runtime: RayRuntime) -> None:
+    def __init__(self, settings: Settings, runtime: RayRuntime, http: HttpEndpoint | None = None) -> None:
         self.settings = settings
         self.runtime = runtime
+        self.http = http
+        """Where it answers HTTP, and with which token; None: it does not."""
         self._running = True
 
     def __repr__(self) -> str:
@@ -83,6 +86,8 @@ class Service:
             return
         self._running = False
         try:
+            if self.http is not None:
+                stop_http(self.name)
             stop_service(self.name)
         finally:  # also when Ray or an actor does not answer: a Ray started here takes all of them along
             forget_access(self.name)
@@ -92,13 +97,16 @@ class Service:
 def start(*, categories: Sequence[Category[Any]] = (), **settings: Any) -> Service:
     """Start a service and wait until it serves. Joins a running Ray or starts one.
 
-    Settings (see `Settings`): data_dir, service, store, shards, address, … ; `categories` are registered beside the
-    built-in ones. Raises SettingsError, DataDirectoryError (unwritable, in use, made by a newer version, or this
-    service runs already), StoreCorruptError, ServiceNotFoundError (Ray cannot be joined), CategoryMismatchError.
+    Settings (see `Settings`): data_dir, service, store, shards, address, http_port, … ; `categories` are registered
+    beside the built-in ones. Raises SettingsError, DataDirectoryError (unwritable, in use, made by a newer version, or
+    this service runs already), StoreCorruptError, ServiceNotFoundError (Ray cannot be joined), CategoryMismatchError,
+    PortInUseError and HttpUnavailableError.
     """
     read = Settings.read(**settings)
     read = read.model_copy(update={"data_dir": read.data_dir.absolute()})
-    runtime = join_or_start_ray(read.address, read.service)
+    if read.http_port is not None and not ray.is_initialized():
+        check_port_free(read.http_host, read.http_port)  # before seconds are spent on starting Ray
+    runtime = join_or_start_ray(read.address, read.service, with_http=read.http_port is not None)
     try:
         return _start(read, runtime, [*BUILT_IN, *categories])
     except BaseException:  # whatever it was, it goes on upwards; nothing half-started may stay
@@ -115,11 +123,20 @@ def _start(settings: Settings, runtime: RayRuntime, categories: Sequence[Categor
     try:
         _start_others(settings, categories)
         _wait_until_serving(settings)
+        http = _start_http(settings)
         write_access(_access(settings, runtime))
     except BaseException:  # whatever it was, it goes on upwards; nothing half-started may stay
+        if settings.http_port is not None and not runtime.started_here:
+            stop_http(settings.service)
         stop_service(settings.service)
         raise
-    return Service(settings, runtime)
+    return Service(settings, runtime, http)
+
+
+def _start_http(settings: Settings) -> HttpEndpoint | None:
+    if settings.http_port is None:
+        return None
+    return start_http(settings.service, settings.data_dir, settings.http_port, settings.http_host, settings.limits)
 
 
 def _access(settings: Settings, runtime: RayRuntime) -> RayAccess:

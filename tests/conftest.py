@@ -24,6 +24,10 @@ def ray_cluster() -> Iterator[None]:
     """One local Ray for the whole run, in a directory short enough for its sockets."""
     import ray  # noqa: PLC0415  # unit tests must not pay for it
 
+    from lightning_state.serve.environment import prepare_serve  # noqa: PLC0415  # after the lines at the top
+
+    prepare_serve()
+
     directory = tempfile.mkdtemp(prefix="ls", dir="/tmp")
     ray.init(
         num_cpus=4,

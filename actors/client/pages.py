@@ -47,7 +47,13 @@ def key_after(cursor: str | None) -> str:
 
 
 def merge(category: Category[S], parts: Sequence[Page], limit: int) -> StatePage[S]:
-    """One page of at most `limit` states out of the shards' parts, each in key order.
+    """One page of at most `limit` states out of the shards' parts, each in key order."""
+    entries, cursor = merge_entries(parts, limit)
+    return StatePage(tuple(_state(category, entry) for entry in entries), cursor)
+
+
+def merge_entries(parts: Sequence[Page], limit: int) -> tuple[list[Entry], str | None]:
+    """The page's entries, at most `limit`, and the cursor that continues after them, None at the end.
 
     A part that ends early (`more`) hides what follows its last key, so nothing beyond that key is given yet.
     """
@@ -59,7 +65,7 @@ def merge(category: Category[S], parts: Sequence[Page], limit: int) -> StatePage
     more = bool(ends) or len(entries) > limit
     entries = entries[:limit]
     cursor = urlsafe_b64encode(_CURSOR + entries[-1].key.encode()).decode() if more and entries else None
-    return StatePage(tuple(_state(category, entry) for entry in entries), cursor)
+    return entries, cursor
 
 
 def _state(category: Category[S], entry: Entry) -> S:

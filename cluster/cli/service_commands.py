@@ -32,6 +32,8 @@ def up(
     service: str | None = None,
     shards: int | None = None,
     address: str | None = None,
+    http_port: int | None = None,
+    http_host: str | None = None,
 ) -> int:
     """Start a service and keep it running until Ctrl-C.
 
@@ -45,6 +47,10 @@ def up(
         Shard actors of a new service; an existing one keeps its number.
     address
         The Ray to run on; default: a local one, which ends with this command.
+    http_port
+        Serve HTTP on this port too; default: no HTTP.
+    http_host
+        The address HTTP listens on; default: 127.0.0.1, this machine only.
     """
     stopping = threading.Event()
 
@@ -54,7 +60,9 @@ def up(
     _on_end_signals(stop)  # from the first moment on: half a Ray, interrupted, leaves processes behind
     began_s = time.monotonic()
     sys.stderr.write("starting …\n")
-    with start(data_dir=data_dir, service=service, shards=shards, address=address) as running:
+    with start(
+        data_dir=data_dir, service=service, shards=shards, address=address, http_port=http_port, http_host=http_host
+    ) as running:
         _on_end_signals(stop)  # Ray has put its own in place meanwhile
         _say_command(running.name)
         sys.stdout.write(
@@ -62,6 +70,8 @@ def up(
             f"{running.settings.shards} shards, data in {running.settings.data_dir}, Ray at {running.runtime.address}\n"
             "Ctrl-C stops it; `lightning-state status` shows it.\n"
         )
+        if running.http is not None:
+            sys.stdout.write(f"HTTP: {running.http.url_with_token}\n")
         sys.stdout.flush()
         stopping.wait()
         sys.stderr.write("stopping …\n")

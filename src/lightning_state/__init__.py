@@ -1,7 +1,7 @@
 """Durable, versioned, validated state for agent applications on Ray.
 
-`start` begins a service; everything else is `lightning_state.actors`. Names are loaded when they are first used, so
-models can be imported where there is no Ray.
+`start` begins a service, `HttpStateClient` reaches one over HTTP; everything else is `lightning_state.actors`. Names
+are loaded when they are first used, so models can be imported where there is no Ray.
 """
 
 from __future__ import annotations
@@ -17,14 +17,21 @@ prepare()
 if TYPE_CHECKING:
     from lightning_state.actors import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]  # listed once, in actors.__all__
     from lightning_state.cluster.service import start
+    from lightning_state.serve.client import AsyncHttpStateClient, HttpStateClient
 
-__all__ = ["start"]
+__all__ = ["AsyncHttpStateClient", "HttpStateClient", "start"]
 __all__ += actors.__all__
+
+_HOMES = {
+    "start": "lightning_state.cluster.service",
+    "HttpStateClient": "lightning_state.serve.client",
+    "AsyncHttpStateClient": "lightning_state.serve.client",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "start":
-        return import_module("lightning_state.cluster.service").start
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     if name in actors.__all__:
         return getattr(actors, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

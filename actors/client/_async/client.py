@@ -6,7 +6,15 @@ import threading
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from lightning_state.actors.category import AGENTS, BUILT_IN, RESEARCH, VERIFICATIONS, Category, category_of
+from lightning_state.actors.category import (
+    AGENTS,
+    BUILT_IN,
+    RESEARCH,
+    VERIFICATIONS,
+    Category,
+    category_of,
+    load_category,
+)
 from lightning_state.actors.client._async.built_in import (
     AsyncAgentCollection,
     AsyncResearchCollection,
@@ -14,12 +22,14 @@ from lightning_state.actors.client._async.built_in import (
 )
 from lightning_state.actors.client._async.calls import AsyncCalls
 from lightning_state.actors.client._async.collection import AsyncCollection
+from lightning_state.actors.client._async.raw import AsyncRawCollection
 from lightning_state.actors.client._async.verl import AsyncVerl
 from lightning_state.actors.client.connecting import join
 from lightning_state.actors.client.decoding import unexpected
 from lightning_state.actors.core.checks import check_key
 from lightning_state.actors.core.messages import Resolution
 from lightning_state.actors.errors import LightningStateError
+from lightning_state.actors.limits import Limits
 from lightning_state.actors.models import State
 from lightning_state.actors.wire.channel_async import AsyncChannelTransport
 from lightning_state.actors.wire.handle_async import AsyncHandleTransport
@@ -87,6 +97,18 @@ class AsyncStateClient:
         self._categories[category.name] = category
         return AsyncCollection(self._calls, category)
 
+    async def raw(self, name: str, *, timeout_s: float | None = None) -> AsyncRawCollection:
+        """The collection of a category by its name, on bytes as well; one this client never saw is imported.
+
+        Raises UnknownCategoryError when the service has no category of this name, or it cannot be imported here.
+        """
+        category = self._categories.get(name)
+        if category is None:
+            info = await self._calls.category_info(name, self._calls.deadline(timeout_s))
+            category = load_category(info.import_path, info.hash)
+            self._categories[name] = category
+        return AsyncRawCollection(self._calls, category)
+
     async def resolve(self, request_id: str, category: str, key: str, *, timeout_s: float | None = None) -> Resolution:
         """Was the write of this request id, on this key, applied? If not, it never will be.
 
@@ -104,6 +126,15 @@ class AsyncStateClient:
         if not isinstance(outcome, Resolution):
             raise unexpected(outcome)
         return outcome
+
+    async def categories(self, *, timeout_s: float | None = None) -> tuple[str, ...]:
+        """The names of the categories the service has, in the order of their registration."""
+        return await self._calls.category_names(self._calls.deadline(timeout_s))
+
+    async def limits(self, *, timeout_s: float | None = None) -> Limits:
+        """The service's limits."""
+        await self._calls.open(self._calls.deadline(timeout_s))
+        return self._calls.limits
 
     def metrics(self) -> dict[str, Any]:
         """This client's own counts: `calls` by operation, `errors` by code, `retries`."""

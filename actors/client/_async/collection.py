@@ -210,6 +210,12 @@ class AsyncCollection(Generic[S]):
     async def _page(
         self, call: Call, prefix: str, limit: int, cursor: str | None, index: Mapping[str, str]
     ) -> StatePage[S]:
+        return merge(self.category, await self._parts(call, prefix, limit, cursor, index), limit)
+
+    async def _parts(
+        self, call: Call, prefix: str, limit: int, cursor: str | None, index: Mapping[str, str]
+    ) -> list[Page]:
+        """Every shard's part of a page."""
         name, value = self._index(index)
         check_limit(limit)
         check_prefix(prefix, self._calls.limits)
@@ -222,7 +228,7 @@ class AsyncCollection(Generic[S]):
         parts = [reply for reply in replies if isinstance(reply, Page)]
         if len(parts) != len(replies):
             raise unexpected(next(reply for reply in replies if not isinstance(reply, Page)))
-        return merge(self.category, parts, limit)
+        return parts
 
     async def _read(self, operation: str, key: str, consistency: Consistency, timeout_s: float | None) -> Reply:
         self._check_consistency(consistency)

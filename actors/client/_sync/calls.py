@@ -17,7 +17,14 @@ from lightning_state.actors.client.counters import Counters
 from lightning_state.actors.client.decoding import Outcome
 from lightning_state.actors.core.checks import check_timeout
 from lightning_state.actors.core.messages import PROTOCOL, Refused, Request
-from lightning_state.actors.core.service_map import Describe, Described, DirectoryRequest, Register, ServiceMap
+from lightning_state.actors.core.service_map import (
+    CategoryInfo,
+    Describe,
+    Described,
+    DirectoryRequest,
+    Register,
+    ServiceMap,
+)
 from lightning_state.actors.core.session import Again, Answer, Done, Failed, Lost, Operation, Session
 from lightning_state.actors.errors import (
     CategoryMismatchError,
@@ -98,6 +105,23 @@ class Calls:
                 "or raise schema_version and restart the service"
             )
         return session
+
+    def category_names(self, deadline_s: float) -> tuple[str, ...]:
+        """The categories the service has now."""
+        session = self.open(deadline_s)
+        session.learn(self._ask(Describe(), deadline_s))
+        return tuple(session.map.categories)
+
+    def category_info(self, name: str, deadline_s: float) -> CategoryInfo:
+        """What the service knows of a category. Raises UnknownCategoryError when it has none of this name."""
+        session = self.open(deadline_s)
+        if name not in session.map.categories:  # registered since, perhaps
+            session.learn(self._ask(Describe(), deadline_s))
+        info = session.map.categories.get(name)
+        if info is None:
+            have = ", ".join(session.map.categories)
+            raise UnknownCategoryError(f"the service has no category {ascii(name)[:80]}; it has {have}")
+        return info
 
     def run(self, session: Session, operations: Sequence[Operation]) -> list[Outcome]:
         """The outcome of every operation, in order. All of them share the first one's deadline."""

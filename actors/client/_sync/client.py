@@ -8,16 +8,26 @@ import threading
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from lightning_state.actors.category import AGENTS, BUILT_IN, RESEARCH, VERIFICATIONS, Category, category_of
+from lightning_state.actors.category import (
+    AGENTS,
+    BUILT_IN,
+    RESEARCH,
+    VERIFICATIONS,
+    Category,
+    category_of,
+    load_category,
+)
 from lightning_state.actors.client._sync.built_in import AgentCollection, ResearchCollection, VerificationCollection
 from lightning_state.actors.client._sync.calls import Calls
 from lightning_state.actors.client._sync.collection import Collection
+from lightning_state.actors.client._sync.raw import RawCollection
 from lightning_state.actors.client._sync.verl import Verl
 from lightning_state.actors.client.connecting import join
 from lightning_state.actors.client.decoding import unexpected
 from lightning_state.actors.core.checks import check_key
 from lightning_state.actors.core.messages import Resolution
 from lightning_state.actors.errors import LightningStateError
+from lightning_state.actors.limits import Limits
 from lightning_state.actors.models import State
 from lightning_state.actors.wire.channel_sync import ChannelTransport
 from lightning_state.actors.wire.handle_sync import HandleTransport
@@ -85,6 +95,18 @@ class StateClient:
         self._categories[category.name] = category
         return Collection(self._calls, category)
 
+    def raw(self, name: str, *, timeout_s: float | None = None) -> RawCollection:
+        """The collection of a category by its name, on bytes as well; one this client never saw is imported.
+
+        Raises UnknownCategoryError when the service has no category of this name, or it cannot be imported here.
+        """
+        category = self._categories.get(name)
+        if category is None:
+            info = self._calls.category_info(name, self._calls.deadline(timeout_s))
+            category = load_category(info.import_path, info.hash)
+            self._categories[name] = category
+        return RawCollection(self._calls, category)
+
     def resolve(self, request_id: str, category: str, key: str, *, timeout_s: float | None = None) -> Resolution:
         """Was the write of this request id, on this key, applied? If not, it never will be.
 
@@ -102,6 +124,15 @@ class StateClient:
         if not isinstance(outcome, Resolution):
             raise unexpected(outcome)
         return outcome
+
+    def categories(self, *, timeout_s: float | None = None) -> tuple[str, ...]:
+        """The names of the categories the service has, in the order of their registration."""
+        return self._calls.category_names(self._calls.deadline(timeout_s))
+
+    def limits(self, *, timeout_s: float | None = None) -> Limits:
+        """The service's limits."""
+        self._calls.open(self._calls.deadline(timeout_s))
+        return self._calls.limits
 
     def metrics(self) -> dict[str, Any]:
         """This client's own counts: `calls` by operation, `errors` by code, `retries`."""

@@ -207,6 +207,10 @@ class Collection(Generic[S]):
         return self._page(self._begin("list", timeout_s), prefix, limit, cursor, index)
 
     def _page(self, call: Call, prefix: str, limit: int, cursor: str | None, index: Mapping[str, str]) -> StatePage[S]:
+        return merge(self.category, self._parts(call, prefix, limit, cursor, index), limit)
+
+    def _parts(self, call: Call, prefix: str, limit: int, cursor: str | None, index: Mapping[str, str]) -> list[Page]:
+        """Every shard's part of a page."""
         name, value = self._index(index)
         check_limit(limit)
         check_prefix(prefix, self._calls.limits)
@@ -219,7 +223,7 @@ class Collection(Generic[S]):
         parts = [reply for reply in replies if isinstance(reply, Page)]
         if len(parts) != len(replies):
             raise unexpected(next(reply for reply in replies if not isinstance(reply, Page)))
-        return merge(self.category, parts, limit)
+        return parts
 
     def _read(self, operation: str, key: str, consistency: Consistency, timeout_s: float | None) -> Reply:
         self._check_consistency(consistency)

@@ -1,0 +1,1 @@
+"""The HTTP client, written for asyncio; `_sync` is generated from it."""

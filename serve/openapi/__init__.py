@@ -1,0 +1,1 @@
+"""The OpenAPI document: written from the same models that read the requests."""
