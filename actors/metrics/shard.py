@@ -31,7 +31,7 @@ class ShardFigures(msgspec.Struct, frozen=True):
     verdicts: list[Timing]
     """From asking VERL to its answer: "ok" admits the write."""
     commits: list[Timing]
-    """In the store; "unknown" when nobody knows whether they happened."""
+    """In the store; "commit_unknown" when nobody knows whether they happened."""
     commit_rows: Quantiles
     """Rows of one commit, since the start."""
     rows: int
@@ -74,6 +74,10 @@ class ShardMetrics:
     def judged(self, verdicts: Sequence[tuple[float, Refused | None]]) -> None:
         """VERL has answered, for each: when it was asked, and the refusal or None."""
         now_s = now()
+        if len(verdicts) == 1:
+            [(asked_s, refused)] = verdicts
+            self._verdicts.observe("verdict", OK if refused is None else refused.code, now_s - asked_s, now_s)
+            return
         alike = Counter((asked_s, OK if refused is None else refused.code) for asked_s, refused in verdicts)
         for (asked_s, outcome), times in alike.items():
             self._verdicts.observe("verdict", outcome, now_s - asked_s, now_s, times)

@@ -226,8 +226,8 @@ class Performer:
         verdicts, self._verdicts = self._verdicts, []
         if self._closed:
             return
-        asked_s = self._judging.pop
-        self.metrics.judged([(asked_s(ticket), refused) for ticket, refused in verdicts])
+        asked = self._judging.pop
+        self.metrics.judged([(at_s, refused) for ticket, refused in verdicts if (at_s := asked(ticket, None))])
         try:
             self.perform(self.shard.all_judged(verdicts, now_us()))
         except Exception as error:  # noqa: BLE001  # whatever broke, whoever runs this shard decides what follows
