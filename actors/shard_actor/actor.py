@@ -14,8 +14,8 @@ from lightning_state.actors.core.messages import Replies
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.service_map import Claim, ServiceMap
 from lightning_state.actors.errors import ProtocolError
-from lightning_state.actors.processes import start_time_ticks
 from lightning_state.actors.logs import configure
+from lightning_state.actors.processes import start_time_ticks
 from lightning_state.actors.shard_actor.channel import ShardChannel
 from lightning_state.actors.shard_actor.prometheus import PrometheusExport
 from lightning_state.actors.shard_actor.runtime import ShardRuntime

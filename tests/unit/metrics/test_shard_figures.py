@@ -12,6 +12,7 @@ from tests.channel_service import ChannelService
 from lightning_state import AgentState, AgentStatus, StateClient, StateNotFoundError, VersionConflictError
 from lightning_state.actors.logs import line
 from lightning_state.actors.metrics.shard import ShardFigures
+from lightning_state.actors.shard_actor.prometheus import PrometheusExport
 from lightning_state.actors.shard_actor.runtime import ShardStatus
 
 
@@ -86,3 +87,15 @@ def test_transitions_are_logged_once_and_nothing_else(
 
 def test_a_log_field_cannot_forge_another() -> None:
     assert line("transition", key="a", to='x" version=9\n') == 'transition key=a to="x\\" version=9\\n"'
+
+
+def test_every_figure_is_exported_with_every_declared_tag(service: ChannelService, state: StateClient) -> None:
+    state.agents.set(agent("a-1"))
+    state.agents.get("a-1", consistency="linearizable")
+    export = PrometheusExport(service.name, 0)
+    export.update(figures(service))  # Ray raises ValueError for a tag that is not given
+    state.agents.get("a-1", consistency="linearizable")
+    export.update(figures(service))
+    assert export._counted["requests", "get", "ok"] == 2
+    assert export._counted["requests", "set", "ok"] == 1
+    assert export._counted["rows",] == 1
