@@ -8,6 +8,7 @@ from ray.exceptions import RayError
 
 from lightning_state.actors.core.verl.messages import Members, PoolView
 from lightning_state.actors.errors import LightningStateError, ServiceNotFoundError
+from lightning_state.actors.metrics.alerts import Alert, alerts
 from lightning_state.actors.shard_actor.runtime import ShardStatus
 from lightning_state.actors.wire.actor_calls import ActorCalls
 from lightning_state.actors.wire.names import pool_name
@@ -15,6 +16,13 @@ from lightning_state.actors.wire.verl_codec import decode_from_pool, encode
 from lightning_state.cluster.service import is_running, service_map, shard_status
 
 _POOL_ANSWERS_WITHIN_S = 3.0
+
+
+class ShardAlert(msgspec.Struct, frozen=True):
+    """An alert and the shard that raises it."""
+
+    shard: int
+    alert: Alert
 
 
 class ServiceReport(msgspec.Struct, frozen=True, rename="camel"):
@@ -30,6 +38,8 @@ class ServiceReport(msgspec.Struct, frozen=True, rename="camel"):
     validators: list[str]
     validators_desired: int
     validator_utilisation: float
+    alerts: list[ShardAlert]
+    """What needs a person's eye, by the thresholds of R11; it does not make a service unhealthy."""
 
     @property
     def healthy(self) -> bool:
@@ -46,6 +56,7 @@ def report(service: str) -> ServiceReport:
         raise ServiceNotFoundError(f"no service {service!r} runs on this Ray: start one with `lightning-state up`")
     current = service_map(service)
     pool = _pool(service)
+    shards = [_shard(service, info.number, info.epoch, info.pid) for info in current.shards]
     return ServiceReport(
         service=current.service,
         service_id=current.service_id,
@@ -53,10 +64,16 @@ def report(service: str) -> ServiceReport:
         data_dir=str(current.settings["data_dir"]),
         map_version=current.version,
         categories=sorted(current.categories),
-        shards=[_shard(service, info.number, info.epoch, info.pid) for info in current.shards],
+        shards=shards,
         validators=pool.members if pool else [],
         validators_desired=pool.desired if pool else 0,
         validator_utilisation=pool.utilisation if pool else 0.0,
+        alerts=[
+            ShardAlert(shard.number, alert)
+            for shard in shards
+            if shard.figures is not None
+            for alert in alerts(shard.figures)
+        ],
     )
 
 

@@ -11,6 +11,8 @@ from lightning_state.actors.core.session import Session
 class Call:
     """What every step of a call needs to know."""
 
+    name: str
+    """Such as `agents.get`."""
     session: Session
     deadline_s: float
     """By the monotonic clock."""

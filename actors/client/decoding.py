@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -16,12 +17,21 @@ from lightning_state.actors.errors import (
     ValidationFailedError,
     VersionConflictError,
 )
+from lightning_state.actors.metrics.outcome import OK, outcome_of
 from lightning_state.actors.models import State
 
 S = TypeVar("S", bound=State)
 
 Outcome = Reply | LightningStateError
 """How an operation ended."""
+
+
+def outcome_of_call(outcomes: Sequence[Outcome]) -> str:
+    """How a call of these operations ended, in one word: the code of its first error, else that of its first reply."""
+    for outcome in outcomes:
+        if isinstance(outcome, LightningStateError):
+            return outcome.code
+    return outcome_of(cast("Reply", outcomes[0])) if len(outcomes) == 1 else OK
 
 
 def state_of(category: Category[S], key: str, reply: Reply) -> S:

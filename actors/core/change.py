@@ -9,6 +9,7 @@ from lightning_state.actors.core.merge import merge_patch
 from lightning_state.actors.core.messages import ANY, Write
 from lightning_state.actors.core.registered import Registered
 from lightning_state.actors.core.rows import Entry, Op
+from lightning_state.actors.core.transition import Transition
 from lightning_state.actors.errors import InvalidStateError, StateNotFoundError, VersionConflictError
 from lightning_state.actors.limits import Limits
 
@@ -21,6 +22,8 @@ class Change(msgspec.Struct, frozen=True):
     indexes: dict[str, str]
     schema_version: int
     """Of the category that made it: another one may be registered before the change is committed."""
+    transition: Transition | None = None
+    """The change of status it makes, if it makes one."""
 
 
 def decide(write: Write, base: Entry | None, floor: int, registered: Registered, limits: Limits) -> Change:
@@ -38,8 +41,8 @@ def decide(write: Write, base: Entry | None, floor: int, registered: Registered,
     check_body(body, limits)
     fields = registered.read(body)
     registered.check_key(write.key, fields)
-    registered.check_transition(write.key, live.body if live else None, fields)
-    return Change(version, body, registered.index_values(fields), registered.category.schema_version)
+    transition = registered.check_transition(write.key, live.body if live else None, fields)
+    return Change(version, body, registered.index_values(fields), registered.category.schema_version, transition)
 
 
 def _check_version(write: Write, live: Entry | None, registered: Registered) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from lightning_state.actors.category import Category
 from lightning_state.actors.core.messages import List, Reply
 from lightning_state.actors.core.rows import Entry, JournalRow
+from lightning_state.actors.core.transition import Transition
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -71,6 +72,8 @@ class Notify(msgspec.Struct, frozen=True):
     """A committed change, for watchers and logs; per slot in revision order."""
 
     row: JournalRow
+    transition: Transition | None = None
+    """The change of status it made, if it made one."""
 
 
 class Respond(msgspec.Struct, frozen=True):

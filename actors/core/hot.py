@@ -15,8 +15,10 @@ class HotEntries:
 
     def __init__(self, limit_bytes: int) -> None:
         self._entries: OrderedDict[tuple[int, str], Entry] = OrderedDict()
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self.size_bytes = 0
+        self.hits = 0
+        self.misses = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -24,7 +26,10 @@ class HotEntries:
     def get(self, slot: int, key: str) -> Entry | None:
         """The entry, marked as used; None when it must be loaded."""
         entry = self._entries.get((slot, key))
-        if entry is not None:
+        if entry is None:
+            self.misses += 1
+        else:
+            self.hits += 1
             self._entries.move_to_end((slot, key))
         return entry
 
@@ -33,7 +38,7 @@ class HotEntries:
         self.evict(slot, entry.key)
         self._entries[slot, entry.key] = entry
         self.size_bytes += _size(entry)
-        while self.size_bytes > self._limit_bytes and len(self._entries) > 1:
+        while self.size_bytes > self.limit_bytes and len(self._entries) > 1:
             _, evicted = self._entries.popitem(last=False)
             self.size_bytes -= _size(evicted)
 

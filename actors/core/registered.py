@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from lightning_state.actors.category import Category
+from lightning_state.actors.core.transition import Transition
 from lightning_state.actors.errors import InvalidStateError, InvalidTransitionError
 
 Indexable = str | int | float | bool | None
@@ -57,11 +58,14 @@ class Registered:
                 reason="id_mismatch",
             )
 
-    def check_transition(self, key: str, base: bytes | None, fields: Any) -> None:
-        """Raise InvalidTransitionError unless the table allows the change of status."""
+    def check_transition(self, key: str, base: bytes | None, fields: Any) -> Transition | None:
+        """The change of status this is; None for a new state, one that keeps its status, or no table.
+
+        Raises InvalidTransitionError unless the table allows it.
+        """
         status_field = self.category.status_field
         if self.transitions is None or status_field is None:
-            return
+            return None
         after = str(getattr(fields, status_field))
         before = None if base is None else str(getattr(self.read(base), status_field))
         if before is None:
@@ -77,6 +81,7 @@ class Registered:
                 from_status=before,
                 to_status=after,
             )
+        return None if before is None or before == after else Transition(self.category.name, before, after)
 
     def status_patch(self, status: str) -> dict[str, str]:
         """The merge patch that changes the status. Raises InvalidStateError for a category without one."""

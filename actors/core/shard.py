@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from lightning_state.actors.core.change import decide
 from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_request_id
+from lightning_state.actors.core.depths import Depths
 from lightning_state.actors.core.effects import (
     Commit,
     Effect,
@@ -92,6 +93,19 @@ class Shard:
     def pending(self) -> int:
         """Writes between arrival and reply."""
         return self._pending
+
+    def depths(self) -> Depths:
+        """Where they are. Takes time in proportion to the keys being written."""
+        return Depths(
+            pending=self._pending,
+            queued=sum(len(queue) - 1 for queue in self._queues.values()),
+            longest_queue=max(map(len, self._queues.values()), default=0),
+            judging=len(self._judging),
+            ready=len(self._ready),
+            committing=len(self._committing[1]) if self._committing is not None else 0,
+            loading=len(self._loading),
+            scanning=len(self._scans) + len(self._held),
+        )
 
     # -- what the shell tells it ---
 
@@ -477,7 +491,7 @@ class Shard:
             return
         entry = Entry(row.key, row.version, row.revision, row.body, row.schema_version, row.time_us)
         self._effects.append(Invalidate(row.slot, row.key, row.epoch, row.revision, row.version))
-        self._effects.append(Notify(row))
+        self._effects.append(Notify(row, operation.change.transition if operation.change else None))
         if self._registered(category_of_slot(row.slot)).category.schema_version == row.schema_version:
             self.hot.put(row.slot, entry)
         else:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lightning_state.actors.category import Category
 from lightning_state.actors.core.effects import (
@@ -22,12 +22,15 @@ from lightning_state.actors.core.effects import (
     Scan,
     Validate,
 )
-from lightning_state.actors.core.messages import Frame, Refused, Replies
+from lightning_state.actors.core.messages import Frame, Refused, Replies, Request
 from lightning_state.actors.core.refusals import refusal
-from lightning_state.actors.core.rows import JournalRow
 from lightning_state.actors.core.service_map import ServiceMap
 from lightning_state.actors.core.shard import Shard
 from lightning_state.actors.errors import FencedError, LightningStateError, StoreUnavailableError
+from lightning_state.actors.logs import line
+from lightning_state.actors.metrics.memory import read_memory
+from lightning_state.actors.metrics.outcome import OK
+from lightning_state.actors.metrics.shard import ShardFigures, ShardMetrics, now
 from lightning_state.actors.shard_actor.calls import Call, HandleCall
 from lightning_state.actors.shard_actor.store_thread import StoreThread
 from lightning_state.actors.shard_actor.subscribers import Subscribers
@@ -60,6 +63,14 @@ class Verdicts(Protocol):
         ...
 
 
+class _Asked(NamedTuple):
+    """A frame being answered."""
+
+    call: Call
+    requests: list[Request]
+    began_s: float
+
+
 class Performer:
     """The hands of one `Shard`. All decisions are the shard's; all waiting is here."""
 
@@ -70,15 +81,19 @@ class Performer:
         verdicts: Verdicts,
         recover: Callable[[], None],
         subscribers: Subscribers | None = None,
+        *,
+        metrics: ShardMetrics | None = None,
     ) -> None:
         self.shard = shard
         self.store = store
         self.commits = 0
         self.rows_committed = 0
         self.verdicts = verdicts
+        self.metrics = metrics or ShardMetrics()
         self._recover = recover
         self._subscribers = subscribers or Subscribers()
-        self._calls: dict[int, Call] = {}
+        self._calls: dict[int, _Asked] = {}
+        self._judging: dict[int, float] = {}
         self._last_call = 0
         self._writer = StoreThread("store-writer")
         self._reader = StoreThread("store-reader")
@@ -100,7 +115,7 @@ class Performer:
         """Take in a frame; its call is answered now or later, until it says that this was all."""
         self._last_call += 1
         number = self._last_call
-        self._calls[number] = call
+        self._calls[number] = _Asked(call, frame.requests, now())
         self.perform(self.shard.receive(number, frame, now_us()))
         return number
 
@@ -111,40 +126,47 @@ class Performer:
         """
         reads: list[Load | Lookup] = []
         changes: list[Invalidate] = []
-        answered: dict[int, Call] = {}
+        answered: dict[int, list[Respond]] = {}
+        began_s = now()
         for effect in effects:
             if isinstance(effect, Respond):
                 if changes:
                     self._subscribers.changed(changes)
                     changes = []
-                if (call := self._calls.get(effect.call)) is not None:
-                    call.answer(effect.index, effect.reply)
-                    answered[effect.call] = call
+                if (asked := self._calls.get(effect.call)) is not None:
+                    asked.call.answer(effect.index, effect.reply)
+                    answered.setdefault(effect.call, []).append(effect)
             elif isinstance(effect, Invalidate):
                 changes.append(effect)
             elif isinstance(effect, Load | Lookup):
                 reads.append(effect)
             else:
-                self._begin(effect)
+                self._begin(effect, began_s)
         if changes:
             self._subscribers.changed(changes)
-        for number, call in answered.items():
-            if call.flush():
+        for number, responses in answered.items():
+            asked = self._calls[number]
+            if asked.call.flush():
                 del self._calls[number]
+            self.metrics.answered(asked.requests, responses, asked.began_s)
         if reads:
             self._spawn(self._read(reads))
 
-    def _begin(self, effect: Validate | Commit | Scan | Notify | Recover) -> None:
+    def figures(self) -> ShardFigures:
+        """What this shard measures of itself, now."""
+        return self.metrics.read(len(self._calls), self.shard.depths(), self.shard.hot, read_memory())
+
+    def _begin(self, effect: Validate | Commit | Scan | Notify | Recover, now_s: float) -> None:
         match effect:
             case Validate():
+                self._judging[effect.ticket] = now_s
                 self.verdicts.judge(effect, self._judged)
             case Commit():
                 self._begin_commit(effect)
             case Scan():
                 self._spawn(self._scan(effect))
             case Notify():
-                if logger.isEnabledFor(logging.DEBUG):
-                    _log_change(effect.row)
+                _log_transition(effect)
             case Recover():
                 self._recover()
 
@@ -204,6 +226,8 @@ class Performer:
         verdicts, self._verdicts = self._verdicts, []
         if self._closed:
             return
+        asked = self._judging.pop
+        self.metrics.judged([(at_s, refused) for ticket, refused in verdicts if (at_s := asked(ticket, None))])
         try:
             self.perform(self.shard.all_judged(verdicts, now_us()))
         except Exception as error:  # noqa: BLE001  # whatever broke, whoever runs this shard decides what follows
@@ -212,11 +236,12 @@ class Performer:
     def _begin_commit(self, commit: Commit) -> None:
         if self._idle is not None:
             self._idle.cancel()
-        self._writer.begin(partial(self.store.commit, commit.rows), partial(self._ended_commit, commit))
+        self._writer.begin(partial(self.store.commit, commit.rows), partial(self._ended_commit, commit, now()))
 
-    def _ended_commit(self, commit: Commit, _: None, error: BaseException | None) -> None:
+    def _ended_commit(self, commit: Commit, began_s: float, _: None, error: BaseException | None) -> None:
         if self._closed:
             return
+        self.metrics.committed(len(commit.rows), _outcome(error), began_s)
         try:
             if error is None:
                 self._committed(commit)
@@ -290,5 +315,16 @@ def now_us() -> int:
     return time.time_ns() // 1_000
 
 
-def _log_change(row: JournalRow) -> None:
-    logger.debug("slot=%d key=%s version=%d op=%s", row.slot, row.key, row.version, row.op)
+def _outcome(error: BaseException | None) -> str:
+    if error is None:
+        return OK
+    return error.code if isinstance(error, LightningStateError) else "broken"
+
+
+def _log_transition(change: Notify) -> None:
+    """One line for a change of status; nothing for a write that keeps it. No other values: states may be secret."""
+    transition = change.transition
+    if transition is not None and logger.isEnabledFor(logging.INFO):
+        fields = {"category": transition.category, "key": change.row.key}
+        statuses = {"from": transition.before, "to": transition.after}
+        logger.info(line("transition", **fields, **statuses, version=change.row.version))

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -25,6 +24,8 @@ from lightning_state.actors.errors import (
     StoreUnavailableError,
 )
 from lightning_state.actors.limits import Limits
+from lightning_state.actors.metrics.memory import resident_bytes
+from lightning_state.actors.metrics.shard import ShardFigures, ShardMetrics
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.shard_actor.calls import Call
 from lightning_state.actors.shard_actor.performer import Performer, Verdicts
@@ -62,6 +63,8 @@ class ShardStatus(msgspec.Struct, frozen=True):
     rows_committed: int
     memory_bytes: int
     store: StoreStatus | None
+    figures: ShardFigures | None = None
+    """None while it serves nothing."""
 
 
 class ShardRuntime:
@@ -92,6 +95,7 @@ class ShardRuntime:
         self.service_id = ""
         self.frame_bytes = Limits().frame_bytes
         self.subscribers = Subscribers()
+        self._metrics = ShardMetrics()
         self.on_disown: Callable[[], None] = lambda: None
         """Called when what connections were told about ownership is not true any more."""
 
@@ -193,9 +197,14 @@ class ShardRuntime:
             pending=shard.pending if shard else 0,
             commits=performer.commits if performer else 0,
             rows_committed=performer.rows_committed if performer else 0,
-            memory_bytes=_resident_bytes(),
+            memory_bytes=resident_bytes(),
             store=await performer.on_reader(performer.store.status) if performer else None,
+            figures=self.figures(),
         )
+
+    def figures(self) -> ShardFigures | None:
+        """What it measures of itself; None while it serves nothing."""
+        return self._performer.figures() if self._performer is not None else None
 
     async def _own(self) -> None:
         wait_s = _RETRY_FIRST_S
@@ -228,7 +237,7 @@ class ShardRuntime:
             self._hashes.clear()
             verdicts = self._verdicts(settings)
             self._register(shard, verdicts, granted.map)
-            performer = Performer(shard, store, verdicts, self._unknown.set, self.subscribers)
+            performer = Performer(shard, store, verdicts, self._unknown.set, self.subscribers, metrics=self._metrics)
             # This first commit under the new epoch also proves that the store can be written (C3).
             shard.adopt(await performer.on_writer(lambda: store.acquire(granted.slots, granted.epoch)))
         except BaseException:  # whatever it was, it goes on upwards; the lock must not stay held
@@ -265,8 +274,3 @@ class ShardRuntime:
         if self._performer is not None:
             return "serving"
         return "failed" if isinstance(self._failure, StoreCorruptError) else "starting"
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ray.exceptions import RayError
+from ray.util.metrics import Gauge
 
 from lightning_state.actors.core.messages import Refused
 from lightning_state.actors.core.verl.messages import Pong as Load
@@ -70,6 +71,8 @@ class PoolSupervisor:
         self._pool = _Pool()
         self._decisions: deque[PoolDecision] = deque(maxlen=_DECISIONS)
         self._desired = verl.min_validators
+        self._size = Gauge("lightning_state_validators", "Validators by state.", ("service", "state"))
+        self._busy = Gauge("lightning_state_validator_utilisation", "Share of their time at work.", ("service",))
         self._utilisation = 0.0
         # Runs on the actor's loop, before any call. A constructor that raises would end the actor for good.
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -108,6 +111,9 @@ class PoolSupervisor:
         self._utilisation = sum(busy) / len(busy) if busy else 0.0
         decision = self._policy.decide(len(staying), self._utilisation, now_s)
         self._desired = decision.desired
+        self._size.set(len(busy), tags={"service": self._service, "state": "running"})
+        self._size.set(decision.desired, tags={"service": self._service, "state": "desired"})
+        self._busy.set(self._utilisation, tags={"service": self._service})
         if decision.is_change:
             await self._scale(len(staying), decision.desired, decision.reason, now_s)
         await self._dismiss(time.monotonic())

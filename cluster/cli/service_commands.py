@@ -13,13 +13,13 @@ from types import FrameType
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from lightning_state.actors.client.connecting import join_ray
 from lightning_state.actors.errors import ShardUnavailableError
 from lightning_state.actors.processes import has_ended
 from lightning_state.actors.wire.ray_access import read_access, write_access
-from lightning_state.cluster.report import ServiceReport, report
+from lightning_state.cluster.cli.status_view import view, watch_service
+from lightning_state.cluster.report import report
 from lightning_state.cluster.service import start, stop_service
 
 _STOPPED_WITHIN_S = 30.0
@@ -101,8 +101,8 @@ def down(*, service: str = "default", address: str | None = None) -> int:
     return 0
 
 
-def status(*, service: str = "default", address: str | None = None, json: bool = False) -> int:
-    """Show a running service: shards, epochs, keys, validators, memory.
+def status(*, service: str = "default", address: str | None = None, json: bool = False, watch: bool = False) -> int:
+    """Show a running service: shards, epochs, keys, latencies, validators, memory, alerts.
 
     Parameters
     ----------
@@ -111,14 +111,18 @@ def status(*, service: str = "default", address: str | None = None, json: bool =
     address
         The Ray it runs on; default: where this user started it.
     json
-        Print JSON instead of tables.
+        Print JSON instead of tables; with --watch, one line each time.
+    watch
+        Show it again every second until Ctrl-C.
     """
     join_ray(address, service=service)
+    if watch:
+        return watch_service(service, json=json)
     found = report(service)
     if json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
     else:
-        _show(found)
+        Console().print(view(found))
     return 0 if found.healthy else 1
 
 
@@ -139,41 +143,3 @@ def _wait_until_ended(service: str, pid: int) -> None:
         if time.monotonic() > deadline_s:
             raise ShardUnavailableError(f"process {pid}, which runs {service!r}, did not stop: end it yourself")
         time.sleep(_POLL_S)
-
-
-def _show(found: ServiceReport) -> None:
-    console = Console()
-    console.print(
-        f"[bold]{found.service}[/bold] on Ray {found.address} · map {found.map_version} · data in {found.data_dir}"
-    )
-    shards = Table("shard", "state", "epoch", "pid", "keys", "hot", "pending", "commits", "memory", "disk", box=None)
-    for shard in found.shards:
-        shards.add_row(
-            str(shard.number),
-            shard.state,
-            str(shard.epoch),
-            str(shard.pid),
-            str(shard.store.keys) if shard.store else "",
-            str(shard.hot_keys),
-            str(shard.pending),
-            str(shard.commits),
-            _size(shard.memory_bytes),
-            _size(shard.store.size_bytes) if shard.store else "",
-        )
-    console.print(shards)
-    for shard in found.shards:
-        if shard.failure:
-            console.print(f"[red]shard {shard.number}: {shard.failure}[/red]")
-    console.print(
-        f"validators: {len(found.validators)} of {found.validators_desired} wanted, "
-        f"utilisation {found.validator_utilisation:.0%}"
-    )
-    console.print("categories: " + ", ".join(found.categories))
-
-
-def _size(size_bytes: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size_bytes < 1024:  # noqa: PLR2004  # the unit's own factor
-            return f"{size_bytes:.0f} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.1f} GiB"

@@ -100,6 +100,22 @@ def test_status_shows_shards_validators_and_categories(terminal: Terminal) -> No
 
 
 @pytest.mark.usefixtures("running")
+def test_watching_the_status_goes_on_until_ctrl_c(terminal: Terminal) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "status", "--watch", "--json"],
+        cwd=terminal.directory,
+        env=terminal.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as watching:
+        assert watching.stdout is not None
+        shown = [json.loads(watching.stdout.readline()) for _ in range(2)]
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 0
+    assert all(shard["figures"]["memory"]["total_bytes"] > 0 for report in shown for shard in report["shards"])
+
+
+@pytest.mark.usefixtures("running")
 def test_verify_says_what_a_write_would_meet_and_writes_nothing(terminal: Terminal) -> None:
     refused = terminal.run("verify", "agents", "new", '{"agentType": "x", "status": "Completed"}')
     assert refused.returncode == 1

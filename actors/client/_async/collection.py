@@ -80,7 +80,7 @@ class AsyncCollection(Generic[S]):
             check_key(key, self._calls.limits)
         operations = [call.session.read(self.category.name, key, call.deadline_s) for key in wanted]
         found: dict[str, S] = {}
-        for key, outcome in zip(wanted, await self._calls.run(call.session, operations), strict=True):
+        for key, outcome in zip(wanted, await self._calls.run(call.session, operations, call.name), strict=True):
             reply = self._reply(outcome)
             if not isinstance(reply, Absent):
                 found[key] = state_of(self.category, key, reply)
@@ -130,7 +130,7 @@ class AsyncCollection(Generic[S]):
                 sent[name] = self._write(own, key, Op.SET, body, expected), body, checked
             except LightningStateError as error:
                 results[name] = error
-        outcomes = await self._calls.run(call.session, [operation for operation, _, _ in sent.values()])
+        outcomes = await self._calls.run(call.session, [operation for operation, _, _ in sent.values()], call.name)
         for (name, (_, body, checked)), outcome in zip(sent.items(), outcomes, strict=True):
             if isinstance(outcome, LightningStateError):
                 results[name] = completed(self.category, outcome)
@@ -224,7 +224,7 @@ class AsyncCollection(Generic[S]):
         request = List(info.id, prefix, key_after(cursor), limit, name, value)
         shards = sorted(set(info.owners))
         operations = [session.listing(self.category.name, shard, request, call.deadline_s) for shard in shards]
-        replies = [self._reply(outcome) for outcome in await self._calls.run(session, operations)]
+        replies = [self._reply(outcome) for outcome in await self._calls.run(session, operations, call.name)]
         parts = [reply for reply in replies if isinstance(reply, Page)]
         if len(parts) != len(replies):
             raise unexpected(next(reply for reply in replies if not isinstance(reply, Page)))
@@ -244,15 +244,16 @@ class AsyncCollection(Generic[S]):
     async def _begin(self, operation: str, timeout_s: float | None, request_id: str | None = None) -> Call:
         """Every public operation begins here: its deadline, its count, the session, its category registered."""
         deadline_s = self._calls.deadline(timeout_s)
-        self._calls.counters.called(f"{self.category.name}.{operation}")
+        name = f"{self.category.name}.{operation}"
+        self._calls.counters.called(name)
         session = await self._calls.open(deadline_s)
         if not self._ensured:
             session = await self._calls.ensure(self.category, deadline_s)
             self._ensured = True
-        return Call(session, deadline_s, request_id)
+        return Call(name, session, deadline_s, request_id)
 
     async def _one(self, call: Call, operation: Operation) -> Reply:
-        outcomes = await self._calls.run(call.session, [operation])
+        outcomes = await self._calls.run(call.session, [operation], call.name)
         return self._reply(outcomes[0])
 
     def _reply(self, outcome: Outcome) -> Reply:

@@ -38,7 +38,7 @@ class AsyncRawCollection(AsyncCollection[Any]):
         for key in wanted:
             check_key(key, self._calls.limits)
         operations = [call.session.read(self.category.name, key, call.deadline_s) for key in wanted]
-        outcomes = await self._calls.run(call.session, operations)
+        outcomes = await self._calls.run(call.session, operations, call.name)
         replies = {key: self._reply(outcome) for key, outcome in zip(wanted, outcomes, strict=True)}
         return {
             key: stored_of(self.category.name, key, reply)
@@ -88,7 +88,7 @@ class AsyncRawCollection(AsyncCollection[Any]):
                 sent[key] = self._write(each, key, Op.SET, body, expected), body
             except LightningStateError as error:
                 results[key] = error
-        outcomes = await self._calls.run(call.session, [operation for operation, _ in sent.values()])
+        outcomes = await self._calls.run(call.session, [operation for operation, _ in sent.values()], call.name)
         for (key, (_, body)), outcome in zip(sent.items(), outcomes, strict=True):
             if isinstance(outcome, LightningStateError):
                 results[key] = completed(self.category, outcome)

@@ -14,7 +14,7 @@ from typing import Any
 
 from lightning_state.actors.category import Category
 from lightning_state.actors.client.counters import Counters
-from lightning_state.actors.client.decoding import Outcome
+from lightning_state.actors.client.decoding import Outcome, outcome_of_call
 from lightning_state.actors.core.checks import check_timeout
 from lightning_state.actors.core.messages import PROTOCOL, Refused, Request
 from lightning_state.actors.core.service_map import (
@@ -37,6 +37,7 @@ from lightning_state.actors.errors import (
     error_from_code,
 )
 from lightning_state.actors.limits import Limits
+from lightning_state.actors.metrics.shard import now
 from lightning_state.actors.wire import forks
 from lightning_state.actors.wire.transport import Transport
 
@@ -123,8 +124,12 @@ class Calls:
             raise UnknownCategoryError(f"the service has no category {ascii(name)[:80]}; it has {have}")
         return info
 
-    def run(self, session: Session, operations: Sequence[Operation]) -> list[Outcome]:
-        """The outcome of every operation, in order. All of them share the first one's deadline."""
+    def run(self, session: Session, operations: Sequence[Operation], name: str) -> list[Outcome]:
+        """The outcome of every operation, in order. All of them share the first one's deadline.
+
+        `name`: the public operation they are for; how long it took is counted under it.
+        """
+        began_s = now()
         outcomes: dict[int, Outcome] = {}
         pending = list(operations)
         try:
@@ -141,7 +146,10 @@ class Calls:
         finally:
             for operation in operations:
                 session.end(operation)
-        return [outcomes[id(operation)] for operation in operations]
+        ended = [outcomes[id(operation)] for operation in operations]
+        if ended:
+            self.counters.asked(name, outcome_of_call(ended), began_s)
+        return ended
 
     def close(self) -> None:
         """Give up what is under way and refuse further calls."""

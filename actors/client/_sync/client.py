@@ -117,7 +117,7 @@ class StateClient:
         session = self._calls.open(deadline_s)
         check_key(key, self._calls.limits)
         operation = session.resolve(category, key, request_id, deadline_s)
-        outcomes = self._calls.run(session, [operation])
+        outcomes = self._calls.run(session, [operation], "resolve")
         outcome = outcomes[0]
         if isinstance(outcome, LightningStateError):
             raise outcome
@@ -135,7 +135,12 @@ class StateClient:
         return self._calls.limits
 
     def metrics(self) -> dict[str, Any]:
-        """This client's own counts: `calls` by operation, `errors` by code, `retries`."""
+        """This client's own figures: `calls` by operation, `errors` by code, `retries`, and `latencies`.
+
+        Each of `latencies` is a `Timing` as a dict: an operation with one outcome ("ok", "absent" or the code of the
+        first error of a batch), how often, and its p50, p95 and p99 of the last minute, retries included. What was
+        answered without asking the service is not among them.
+        """
         return self._calls.counters.read()
 
     def close(self) -> None:

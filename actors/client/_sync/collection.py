@@ -81,7 +81,7 @@ class Collection(Generic[S]):
             check_key(key, self._calls.limits)
         operations = [call.session.read(self.category.name, key, call.deadline_s) for key in wanted]
         found: dict[str, S] = {}
-        for key, outcome in zip(wanted, self._calls.run(call.session, operations), strict=True):
+        for key, outcome in zip(wanted, self._calls.run(call.session, operations, call.name), strict=True):
             reply = self._reply(outcome)
             if not isinstance(reply, Absent):
                 found[key] = state_of(self.category, key, reply)
@@ -131,7 +131,7 @@ class Collection(Generic[S]):
                 sent[name] = self._write(own, key, Op.SET, body, expected), body, checked
             except LightningStateError as error:
                 results[name] = error
-        outcomes = self._calls.run(call.session, [operation for operation, _, _ in sent.values()])
+        outcomes = self._calls.run(call.session, [operation for operation, _, _ in sent.values()], call.name)
         for (name, (_, body, checked)), outcome in zip(sent.items(), outcomes, strict=True):
             if isinstance(outcome, LightningStateError):
                 results[name] = completed(self.category, outcome)
@@ -219,7 +219,7 @@ class Collection(Generic[S]):
         request = List(info.id, prefix, key_after(cursor), limit, name, value)
         shards = sorted(set(info.owners))
         operations = [session.listing(self.category.name, shard, request, call.deadline_s) for shard in shards]
-        replies = [self._reply(outcome) for outcome in self._calls.run(session, operations)]
+        replies = [self._reply(outcome) for outcome in self._calls.run(session, operations, call.name)]
         parts = [reply for reply in replies if isinstance(reply, Page)]
         if len(parts) != len(replies):
             raise unexpected(next(reply for reply in replies if not isinstance(reply, Page)))
@@ -239,15 +239,16 @@ class Collection(Generic[S]):
     def _begin(self, operation: str, timeout_s: float | None, request_id: str | None = None) -> Call:
         """Every public operation begins here: its deadline, its count, the session, its category registered."""
         deadline_s = self._calls.deadline(timeout_s)
-        self._calls.counters.called(f"{self.category.name}.{operation}")
+        name = f"{self.category.name}.{operation}"
+        self._calls.counters.called(name)
         session = self._calls.open(deadline_s)
         if not self._ensured:
             session = self._calls.ensure(self.category, deadline_s)
             self._ensured = True
-        return Call(session, deadline_s, request_id)
+        return Call(name, session, deadline_s, request_id)
 
     def _one(self, call: Call, operation: Operation) -> Reply:
-        outcomes = self._calls.run(call.session, [operation])
+        outcomes = self._calls.run(call.session, [operation], call.name)
         return self._reply(outcomes[0])
 
     def _reply(self, outcome: Outcome) -> Reply:

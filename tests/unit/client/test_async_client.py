@@ -510,4 +510,8 @@ async def test_metrics_count_calls_and_errors(state: AsyncStateClient) -> None:
     await state.agents.set(agent())
     with pytest.raises(LightningStateError):
         await state.agents.set(agent())
-    assert state.metrics() == {"calls": {"agents.set": 2}, "errors": {"version_conflict": 1}, "retries": 0}
+    found = state.metrics()
+    assert (found["calls"], found["errors"], found["retries"]) == ({"agents.set": 2}, {"version_conflict": 1}, 0)
+    outcomes = {(each["operation"], each["outcome"]): each for each in found["latencies"]}
+    assert set(outcomes) == {("agents.set", "ok"), ("agents.set", "version_conflict")}
+    assert all(each["count"] == 1 and 0 < each["p50_ms"] <= each["p99_ms"] for each in outcomes.values())
