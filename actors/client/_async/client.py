@@ -12,6 +12,7 @@ from lightning_state.actors.client._async.built_in import (
     AsyncResearchCollection,
     AsyncVerificationCollection,
 )
+from lightning_state.actors.client._async.cache import AsyncClientCacheControl
 from lightning_state.actors.client._async.calls import AsyncCalls
 from lightning_state.actors.client._async.collection import AsyncCollection
 from lightning_state.actors.client._async.verl import AsyncVerl
@@ -19,7 +20,7 @@ from lightning_state.actors.client.connecting import join
 from lightning_state.actors.client.decoding import unexpected
 from lightning_state.actors.core.checks import check_key
 from lightning_state.actors.core.messages import Resolution
-from lightning_state.actors.errors import LightningStateError
+from lightning_state.actors.errors import LightningStateError, UnknownCategoryError
 from lightning_state.actors.models import State
 from lightning_state.actors.wire.channel_async import AsyncChannelTransport
 from lightning_state.actors.wire.handle_async import AsyncHandleTransport
@@ -50,6 +51,7 @@ class AsyncStateClient:
         self.verifications = AsyncVerificationCollection(self._calls, VERIFICATIONS)
         self._categories: dict[str, Category[Any]] = {category.name: category for category in BUILT_IN}
         self.verl = AsyncVerl(self._calls, self._categories)
+        self.cache = AsyncClientCacheControl(self._calls, self._collection)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._calls!r}>"
@@ -97,7 +99,11 @@ class AsyncStateClient:
         session = await self._calls.open(deadline_s)
         check_key(key, self._calls.limits)
         operation = session.resolve(category, key, request_id, deadline_s)
-        outcomes = await self._calls.run(session, [operation])
+        ticket = self._calls.cache.begin_write(session, operation)
+        try:
+            outcomes = await self._calls.run(session, [operation])
+        finally:
+            self._calls.cache.end_writes([ticket])
         outcome = outcomes[0]
         if isinstance(outcome, LightningStateError):
             raise outcome
@@ -106,8 +112,30 @@ class AsyncStateClient:
         return outcome
 
     def metrics(self) -> dict[str, Any]:
-        """This client's own counts: `calls` by operation, `errors` by code, `retries`."""
-        return self._calls.counters.read()
+        """This client's own counts: `calls` by operation, `errors` by code, `retries`, and `cache`.
+
+        Of the cache: `hits`, `misses`, `joined` (a read of the same key was under way), `hit_rate`, `entries`, `bytes`
+        (estimated) and `evicted`.
+        """
+        return {**self._calls.counters.read(), "cache": self._calls.cache.read()}
+
+    async def token(self, *, timeout_s: float | None = None) -> str:
+        """What this client has read and written, as an opaque string: hand it to another process.
+
+        There, `get(..., at_least=token)` answers with nothing older. Tokens of other services are refused.
+        """
+        self._calls.counters.called("token")
+        session = await self._calls.open(self._calls.deadline(timeout_s))
+        return self._calls.cache.token(session.map.service_id)
+
+    def _collection(self, name: str) -> AsyncCollection[Any]:
+        category = self._categories.get(name)
+        if category is None:
+            raise UnknownCategoryError(
+                f"this client knows no category {name!r}: it knows {', '.join(sorted(self._categories))}; "
+                "name your own with category(MyModel) first"
+            )
+        return AsyncCollection(self._calls, category)
 
     async def close(self) -> None:
         """Give up what is under way. Further calls raise ClientClosedError; closing again does nothing."""

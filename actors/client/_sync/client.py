@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from lightning_state.actors.category import AGENTS, BUILT_IN, RESEARCH, VERIFICATIONS, Category, category_of
 from lightning_state.actors.client._sync.built_in import AgentCollection, ResearchCollection, VerificationCollection
+from lightning_state.actors.client._sync.cache import ClientCacheControl
 from lightning_state.actors.client._sync.calls import Calls
 from lightning_state.actors.client._sync.collection import Collection
 from lightning_state.actors.client._sync.verl import Verl
@@ -17,7 +18,7 @@ from lightning_state.actors.client.connecting import join
 from lightning_state.actors.client.decoding import unexpected
 from lightning_state.actors.core.checks import check_key
 from lightning_state.actors.core.messages import Resolution
-from lightning_state.actors.errors import LightningStateError
+from lightning_state.actors.errors import LightningStateError, UnknownCategoryError
 from lightning_state.actors.models import State
 from lightning_state.actors.wire.channel_sync import ChannelTransport
 from lightning_state.actors.wire.handle_sync import HandleTransport
@@ -48,6 +49,7 @@ class StateClient:
         self.verifications = VerificationCollection(self._calls, VERIFICATIONS)
         self._categories: dict[str, Category[Any]] = {category.name: category for category in BUILT_IN}
         self.verl = Verl(self._calls, self._categories)
+        self.cache = ClientCacheControl(self._calls, self._collection)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._calls!r}>"
@@ -95,7 +97,11 @@ class StateClient:
         session = self._calls.open(deadline_s)
         check_key(key, self._calls.limits)
         operation = session.resolve(category, key, request_id, deadline_s)
-        outcomes = self._calls.run(session, [operation])
+        ticket = self._calls.cache.begin_write(session, operation)
+        try:
+            outcomes = self._calls.run(session, [operation])
+        finally:
+            self._calls.cache.end_writes([ticket])
         outcome = outcomes[0]
         if isinstance(outcome, LightningStateError):
             raise outcome
@@ -104,8 +110,30 @@ class StateClient:
         return outcome
 
     def metrics(self) -> dict[str, Any]:
-        """This client's own counts: `calls` by operation, `errors` by code, `retries`."""
-        return self._calls.counters.read()
+        """This client's own counts: `calls` by operation, `errors` by code, `retries`, and `cache`.
+
+        Of the cache: `hits`, `misses`, `joined` (a read of the same key was under way), `hit_rate`, `entries`, `bytes`
+        (estimated) and `evicted`.
+        """
+        return {**self._calls.counters.read(), "cache": self._calls.cache.read()}
+
+    def token(self, *, timeout_s: float | None = None) -> str:
+        """What this client has read and written, as an opaque string: hand it to another process.
+
+        There, `get(..., at_least=token)` answers with nothing older. Tokens of other services are refused.
+        """
+        self._calls.counters.called("token")
+        session = self._calls.open(self._calls.deadline(timeout_s))
+        return self._calls.cache.token(session.map.service_id)
+
+    def _collection(self, name: str) -> Collection[Any]:
+        category = self._categories.get(name)
+        if category is None:
+            raise UnknownCategoryError(
+                f"this client knows no category {name!r}: it knows {', '.join(sorted(self._categories))}; "
+                "name your own with category(MyModel) first"
+            )
+        return Collection(self._calls, category)
 
     def close(self) -> None:
         """Give up what is under way. Further calls raise ClientClosedError; closing again does nothing."""
