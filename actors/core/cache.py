@@ -95,9 +95,6 @@ class Cache:
     def end_read(self, ticket: Ticket, stamp: Stamp, value: Any, size_bytes: int, now_s: float) -> bool:
         """The owner's answer to a read; whether it was stored."""
         self.give_up(ticket)
-        if ticket.is_spoiled:
-            self._drop_older(ticket.place, stamp)
-            return False
         return self._store(ticket, stamp, value, size_bytes, now_s)
 
     def begin_write(self, place: KeyPlace, slot: int, shard: int) -> Ticket:
@@ -109,9 +106,6 @@ class Cache:
         """The owner's answer to the first and only sending of an own write; whether what it wrote was stored."""
         self.give_up(ticket)
         self._own_change(ticket)
-        if ticket.is_spoiled or ticket.pushed > stamp:
-            self._entries.pop(ticket.place, None)
-            return False
         return self._store(ticket, stamp, value, size_bytes, now_s)
 
     def doubt_write(self, ticket: Ticket) -> None:
@@ -127,7 +121,7 @@ class Cache:
     def end_list(self, ticket: Ticket, keys: Sequence[str], value: Any, size_bytes: int, now_s: float) -> bool:
         """A complete part of a list, with the keys of its members; whether it was stored."""
         self.give_up(ticket)
-        if ticket.is_spoiled or ticket.channel is None:
+        if ticket.channel is None:
             return False
         return self._store(ticket, Stamp(ticket.channel.epoch, 0, 0), value, size_bytes, now_s, members=tuple(keys))
 
@@ -146,8 +140,7 @@ class Cache:
 
     def invalidate(self, place: KeyPlace) -> None:
         """Forget a key: the next read asks its owner."""
-        self._spoil(place)
-        self._spoil(place[0])
+        self._outdate(place)
         self._forget(place)
 
     def invalidate_category(self, category: str) -> None:
@@ -230,7 +223,10 @@ class Cache:
         channel = ticket.channel
         held = self._entries.peek(ticket.place)
         if channel is None or not channel.is_live or channel.epoch != stamp.epoch:
-            self._drop_older(ticket.place, stamp)
+            self._overtake(ticket.place, stamp)
+            return False
+        if ticket.is_spoiled or ticket.pushed > stamp:
+            self._drop_older(ticket.place, max(stamp, ticket.pushed))
             return False
         channel.revisions[ticket.slot] = max(stamp.revision, channel.revisions.get(ticket.slot, 0))
         if held is not None and held.stamp > stamp:
@@ -238,17 +234,31 @@ class Cache:
         entry = Entry(stamp, value, ticket.slot, channel, now_s + self._ttl_s, size_bytes, members)
         return self._entries.put(ticket.place, entry)
 
+    def _overtake(self, place: Place, stamp: Stamp) -> None:
+        """An answer by the actor handle may be ahead of the channel's pushes: nothing older may be shown after it."""
+        if len(place) == 2:  # noqa: PLR2004  # a key's
+            self._outdate(place)
+            self._drop_lists(place)
+        self._drop_older(place, stamp)
+
+    def _outdate(self, place: KeyPlace) -> None:
+        """What is under way for a key, or for a list that may have it, is neither stored nor joined."""
+        self._spoil(place)
+        self._spoil(place[0])
+
+    def _drop_lists(self, member: KeyPlace) -> None:
+        for holder in self._entries.lists_with(member):
+            self._entries.pop(holder, None)
+
     def _own_change(self, ticket: Ticket) -> None:
         """Pushes of an own write come before its answer only if both came over the channel."""
         category, key = ticket.place[0], ticket.place[1]
-        self._spoil((category, key))
-        self._spoil(category)
+        self._outdate((category, key))
         if ticket.channel is None or not ticket.channel.is_live:
             self._entries.drop(lambda place, _: place[0] == category and _affected(place) == category)
 
     def _forget(self, place: KeyPlace) -> None:
-        for holder in self._entries.lists_with(place):
-            self._entries.pop(holder, None)
+        self._drop_lists(place)
         self._entries.pop(place, None)
 
     def _drop_older(self, place: Place, stamp: Stamp) -> None:

@@ -12,6 +12,7 @@ from tests.channel_service import ChannelService, eventually
 from lightning_state.actors.client import StateClient
 from lightning_state.actors.core.effects import Invalidate
 from lightning_state.actors.core.messages import PROTOCOL, Absent, Frame, Get
+from lightning_state.actors.limits import CacheSettings
 from lightning_state.actors.models import AgentState
 from lightning_state.actors.shard_actor.subscribers import Subscribers
 from lightning_state.actors.wire import pushes as pushes_wire
@@ -23,7 +24,7 @@ from lightning_state.actors.wire.handshake import Target
 from lightning_state.actors.wire.link_async import AsyncLink, connect_link
 from lightning_state.actors.wire.names import shard_name
 from lightning_state.actors.wire.peer import Peer
-from lightning_state.actors.wire.pushes import FlushAll, Invalidation, Pushed, decode_pushed
+from lightning_state.actors.wire.pushes import FlushAll, Invalidation, Invalidations, Pushed, decode_pushed
 
 
 class Heard:
@@ -33,11 +34,23 @@ class Heard:
         self.changes: list[Invalidation] = []
         self.flushes: list[int] = []
 
-    def invalidated(self, shard: int, changes: list[Invalidation]) -> None:  # noqa: ARG002  # one shard is all there is
-        self.changes += changes
+    def opened(self, shard: int, epoch: int) -> None:
+        pass
+
+    def invalidated(self, shard: int, changes: Invalidations) -> None:
+        self.changes += changes.keys
 
     def flushed(self, shard: int) -> None:
         self.flushes.append(shard)
+
+    def lost(self, shard: int) -> None:
+        self.flushes.append(shard)
+
+    def proved(self, shard: int, sent_s: float) -> None:
+        pass
+
+    def forked(self) -> None:
+        pass
 
     def versions(self, key: str) -> list[int]:
         return [change.version for change in self.changes if change.key == key]
@@ -45,7 +58,7 @@ class Heard:
 
 @pytest.fixture
 def service() -> Iterator[ChannelService]:
-    with ChannelService() as running:
+    with ChannelService(cache=CacheSettings(enabled=False)) as running:
         yield running
 
 
@@ -152,7 +165,7 @@ async def test_too_many_keys_are_answered_by_flush_everything(service: ChannelSe
     pushes: list[Pushed] = []
     shard = service.shards[0]
     subscribers = shard.runtime.subscribers
-    subscribers._most = 3
+    subscribers.most = 3
     target = Target(shard_name(service.name, 0), "id-1", shard.runtime.epoch)
     link = await connect_link(service.endpoint(), target, on_push=pushes.append)
     link.track()
@@ -197,9 +210,9 @@ def test_changes_of_one_commit_are_one_push() -> None:
     peer = Written()
     frame = Frame(PROTOCOL, "s", 0, "", [Get(1, "a"), Get(1, "b"), Get(1, "c")])
     for index in range(3):
-        subscribers.shown(peer, frame, index, Absent(1, 1, 0, 0))
+        subscribers.shown(peer, frame.requests[index], Absent(1, 1, 0, 0), 0)
     subscribers.changed([Invalidate(1, "a", 7, 1, 1), Invalidate(1, "b", 7, 2, 1), Invalidate(1, "x", 7, 3, 1)])
     (push,) = peer.pushed
     assert not isinstance(push, FlushAll)
     assert [(key.key, key.epoch, key.revision, key.version) for key in push.keys] == [("a", 7, 1, 1), ("b", 7, 2, 1)]
-    assert set(subscribers._readers) == {(1, "c")}
+    assert set(subscribers._readers) == {(0, "c")}
