@@ -122,12 +122,20 @@ class ChannelShard:
 class ChannelService:
     """Shards and a directory; use it as a context manager."""
 
-    def __init__(self, shards: int = 1, limits: Limits | None = None, cache: CacheSettings | None = None) -> None:
+    def __init__(
+        self,
+        shards: int = 1,
+        limits: Limits | None = None,
+        cache: CacheSettings | None = None,
+        categories: Sequence[Category[Any]] = (),
+    ) -> None:
         self.name = "channels"
         limits = limits or Limits()
-        settings = Settings(limits=limits, timeout_s=20, cache=cache or CacheSettings()).model_dump(mode="json", exclude={"data_dir"})
+        settings = Settings(limits=limits, timeout_s=20, cache=cache or CacheSettings()).model_dump(
+            mode="json", exclude={"data_dir"}
+        )
         self.directory = Directory(Directory.create(Identity(self.name, "id-1", shards, 8)), settings)
-        for category in BUILT_IN:
+        for category in (*BUILT_IN, *categories):
             self.directory.register(
                 Register(category.name, category.import_path, category.hash, category.schema_version)
             )
