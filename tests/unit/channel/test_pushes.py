@@ -37,7 +37,7 @@ class Heard:
     def opened(self, shard: int, epoch: int) -> None:
         pass
 
-    def invalidated(self, shard: int, changes: Invalidations) -> None:
+    def invalidated(self, shard: int, changes: Invalidations) -> None:  # noqa: ARG002  # there is one shard here
         self.changes += changes.keys
 
     def flushed(self, shard: int) -> None:

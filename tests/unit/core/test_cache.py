@@ -21,9 +21,7 @@ def cache() -> Cache:
     return cache
 
 
-def fill(
-    cache: Cache, place: tuple[str, str] = A, revision: int = 1, *, size_bytes: int = 10, now_s: float = 0.0
-) -> bool:
+def fill(cache: Cache, place: tuple[str, str] = A, revision: int = 1, *, size_bytes: int = 10) -> bool:
     ticket = cache.begin_read(place, SLOT, 0)
     return cache.end_read(ticket, Stamp(7, revision, revision), f"{place[1]}{revision}", size_bytes, 0.0)
 
