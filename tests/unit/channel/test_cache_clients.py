@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -398,3 +400,43 @@ def test_an_entry_that_no_proof_keeps_alive_does_not_answer(service: ChannelServ
     assert reader.agents.get("a").version == 1
     assert frames(service) >= before  # the owner, or a proof that came meanwhile
     eventually(lambda: reader._calls.cache.holds(("agents", "a")))
+
+
+class Swallowing:
+    """A transport whose other end hears nothing any more."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        pass
+
+
+def silence(service: ChannelService) -> None:
+    """From now on nothing reaches those who are connected, and nobody is told."""
+    for shard in service.shards:
+        for peer in shard.channel._listener._peers:
+            peer._transport = cast("Any", Swallowing(peer._transport))
+
+
+def test_behind_a_silent_network_nothing_older_than_promised_is_read(
+    service: ChannelService, reader: StateClient, record_property: Callable[[str, object], None]
+) -> None:
+    reader.agents.set(agent(kind="0"))
+    assert reader._calls.cache.holds(("agents", "a"))
+    service.on_loop(lambda: silence(service))
+    with service.client() as writer:
+        writer.agents.set(agent(kind="1"), expected_version=1)
+    acknowledged_s = time.monotonic()
+    largest_s = 0.0
+    while True:
+        began_s = time.monotonic()
+        if reader.agents.get("a").agent_type == "1":
+            break
+        largest_s = began_s - acknowledged_s
+    record_property("largest_staleness_s", largest_s)
+    sys.stdout.write(f"\nlargest staleness {largest_s:.2f} s\n")
+    assert 1.0 < largest_s <= 3.0
