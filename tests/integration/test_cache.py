@@ -129,7 +129,6 @@ def test_a_stopped_shard_is_not_answered_for(service: Service, client: StateClie
     assert client.agents.get(key).version == 1
 
 
-@ray.remote(num_cpus=0, max_concurrency=2)
 class Writer:
     """Counts up in one key, in a process of its own, and remembers when each count was acknowledged."""
 
@@ -160,7 +159,7 @@ def test_staleness_under_faults_is_measured_and_below_the_promise(
 ) -> None:
     """A reader compares what it reads with what was acknowledged elsewhere, while the shard is killed and stopped."""
     client.agents.set(agent(key, "0"))
-    writer = cast("Any", Writer).remote(client, key)
+    writer = cast("Any", ray.remote(Writer)).options(num_cpus=0, max_concurrency=2).remote(client, key)
     last_read_s: dict[int, float] = {}
     reads = 0
     over = threading.Event()
@@ -179,8 +178,8 @@ def test_staleness_under_faults_is_measured_and_below_the_promise(
     try:
         number = shard_of(service.name)(key)
         for signal_number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGKILL, None):
-            before = ray.get(writer.count.remote())
-            until("writes go on", lambda before=before: ray.get(writer.count.remote()) > before + 300, within_s=60)
+            enough = cast("int", ray.get(writer.count.remote())) + 300
+            until("writes go on", lambda enough=enough: ray.get(writer.count.remote()) > enough, within_s=60)
             if signal_number is not None:
                 os.kill(shard_pid(service.name, number), signal_number)
     finally:

@@ -17,12 +17,8 @@ from lightning_state.actors.client.calling import Call
 from lightning_state.actors.client.decoding import Outcome, body_of, completed, page_of, state_of, stored, unexpected
 from lightning_state.actors.client.flights import Flight
 from lightning_state.actors.client.pages import StatePage, key_after, merge
-<<<<<<< HEAD
-from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_prefix
-=======
 from lightning_state.actors.core.cache_entries import Ticket
-from lightning_state.actors.core.checks import check_body, check_key, check_prefix
->>>>>>> b1f8b4f (Answer reads from a cache in the client's process, told of every change by the shard)
+from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_prefix
 from lightning_state.actors.core.messages import Absent, List, Page, Reply, Value
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.session import Operation, Session

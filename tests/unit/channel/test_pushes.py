@@ -11,7 +11,8 @@ from tests.channel_service import ChannelService, eventually
 
 from lightning_state.actors.client import StateClient
 from lightning_state.actors.core.effects import Invalidate
-from lightning_state.actors.core.messages import PROTOCOL, Absent, Frame, Get
+from lightning_state.actors.core.messages import PROTOCOL, Absent, Frame, Get, List, Page
+from lightning_state.actors.core.rows import Entry
 from lightning_state.actors.limits import CacheSettings
 from lightning_state.actors.models import AgentState
 from lightning_state.actors.shard_actor.subscribers import Subscribers
@@ -24,7 +25,14 @@ from lightning_state.actors.wire.handshake import Target
 from lightning_state.actors.wire.link_async import AsyncLink, connect_link
 from lightning_state.actors.wire.names import shard_name
 from lightning_state.actors.wire.peer import Peer
-from lightning_state.actors.wire.pushes import FlushAll, Invalidation, Invalidations, Pushed, decode_pushed
+from lightning_state.actors.wire.pushes import (
+    FlushAll,
+    Invalidation,
+    Invalidations,
+    ListInvalidation,
+    Pushed,
+    decode_pushed,
+)
 
 
 class Heard:
@@ -216,3 +224,49 @@ def test_changes_of_one_commit_are_one_push() -> None:
     assert not isinstance(push, FlushAll)
     assert [(key.key, key.epoch, key.revision, key.version) for key in push.keys] == [("a", 7, 1, 1), ("b", 7, 2, 1)]
     assert set(subscribers._readers) == {(0, "c")}
+
+
+LISTED = List(0, "", "", 100, "status", "Ready")
+
+
+def page(*keys: str) -> Page:
+    return Page([Entry(key, 1, 1, b"{}", 1, 1) for key in keys], more=False)
+
+
+def told(peer: Written) -> list[ListInvalidation | str]:
+    """What lists and keys the connection heard of; forgotten then."""
+    heard: list[ListInvalidation | str] = []
+    for push in peer.pushed:
+        assert not isinstance(push, FlushAll)
+        heard += [*push.lists, *(change.key for change in push.keys)]
+    peer.pushed.clear()
+    return heard
+
+
+def test_a_list_is_tracked_by_its_value_and_by_its_members() -> None:
+    subscribers, peer = Subscribers(), Written()
+    ready = ListInvalidation(0, "status", "Ready")
+    subscribers.shown(peer, LISTED, page("a", "b"), subscribers.moment(LISTED))
+    subscribers.changed([Invalidate(1, "other", 7, 1, 1, {"status": "Failed"})])
+    assert told(peer) == []
+    subscribers.changed([Invalidate(1, "new", 7, 2, 1, {"status": "Ready"})])
+    assert told(peer) == [ready]
+    subscribers.changed([Invalidate(1, "b", 7, 3, 2, {"status": "Failed"})])  # it leaves the list
+    assert told(peer) == ["b"]
+
+
+def test_a_list_read_while_its_category_changed_is_told_of_before_it_is_shown() -> None:
+    """The page was read before the commit, or not: its reader must not keep it."""
+    subscribers, peer = Subscribers(), Written()
+    moment = subscribers.moment(LISTED)
+    subscribers.changed([Invalidate(1, "a", 7, 1, 2, {"status": "Failed"})])
+    subscribers.shown(peer, LISTED, page("a"), moment)
+    assert told(peer) == [ListInvalidation(0, "status", "Ready")]
+    assert not subscribers._readers
+
+
+def test_a_part_of_a_list_that_goes_on_is_not_tracked() -> None:
+    subscribers, peer = Subscribers(), Written()
+    subscribers.shown(peer, LISTED, Page(page("a").entries, more=True), subscribers.moment(LISTED))
+    subscribers.shown(peer, List(0, "", "", 100), page("a"), subscribers.moment(LISTED))
+    assert not subscribers._readers
