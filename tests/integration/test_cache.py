@@ -179,7 +179,9 @@ def test_staleness_under_faults_is_measured_and_below_the_promise(
         number = shard_of(service.name)(key)
         for signal_number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGKILL, None):
             enough = cast("int", ray.get(writer.count.remote())) + 300
-            until("writes go on", lambda enough=enough: ray.get(writer.count.remote()) > enough, within_s=60)
+            until(
+                "writes go on", lambda enough=enough: cast("int", ray.get(writer.count.remote())) > enough, within_s=60
+            )
             if signal_number is not None:
                 os.kill(shard_pid(service.name, number), signal_number)
     finally:

@@ -50,7 +50,6 @@ def test_what_the_service_tells_everyone_holds_no_secret_and_reads_back() -> Non
     settings = Settings.read(judge={"base_url": "http://127.0.0.1:1", "api_key": "sk-secret"})
     shown = public_settings(settings)
     assert "sk-secret" not in str(shown) + repr(settings)
-<<<<<<< HEAD
     assert Settings.published(shown).limits == settings.limits
 
 
@@ -76,8 +75,6 @@ def test_settings_of_another_version_are_an_error_with_a_code() -> None:
 def test_a_store_that_does_not_exist_is_refused() -> None:
     with pytest.raises(SettingsError, match="store"):
         Settings.read(store="memory")
-=======
-    assert Settings.model_validate(shown).limits == settings.limits
 
 
 def test_the_cache_is_set_like_anything_else(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,4 +84,3 @@ def test_the_cache_is_set_like_anything_else(nowhere: Path, monkeypatch: pytest.
     assert (cache.enabled, cache.ttl_s, cache.size_bytes, cache.tracked_keys) == (True, 7.5, 1000, 9)
     with pytest.raises(SettingsError, match="ttl_s"):
         Settings.read(cache={"ttl_s": 0})
->>>>>>> d04836e (Test what shards push about lists, and the cache's settings)

@@ -18,7 +18,7 @@ from lightning_state.actors.client.decoding import Outcome, body_of, completed, 
 from lightning_state.actors.client.flights import Flight
 from lightning_state.actors.client.pages import StatePage, key_after, merge
 from lightning_state.actors.core.cache_entries import Ticket
-from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_prefix
+from lightning_state.actors.core.checks import LIST_LIMIT, check_body, check_key, check_limit, check_prefix
 from lightning_state.actors.core.messages import Absent, List, Page, Reply, Value
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.session import Operation, Session
@@ -315,7 +315,7 @@ class Collection(Generic[S]):
         found: tuple[S, ...] = ()
         cursor: str | None = None
         while True:
-            page = self._page(call, "", _LIST_LIMIT, cursor, {index: value})
+            page = self._page(call, "", LIST_LIMIT, cursor, {index: value})
             found += page.states
             cursor = page.cursor
             if cursor is None:
@@ -327,7 +327,7 @@ class Collection(Generic[S]):
         """Ask these shards for their parts of a list; False when one is longer than a page."""
         session, cache = call.session, self._calls.cache
         info = session.map.categories[self._name]
-        request = List(info.id, "", "", _LIST_LIMIT, index, value)
+        request = List(info.id, "", "", LIST_LIMIT, index, value)
         operations = [session.listing(self._name, shard, request, call.deadline_s) for shard in shards]
         slot = slot_of(info.id, "", len(info.owners))
         tickets = [cache.begin_list((self._name, index, value, shard), slot) for shard in shards]
@@ -338,7 +338,7 @@ class Collection(Generic[S]):
                 if page.more:
                     return False
                 self._saw(session, shard, page)
-                parts[shard] = merge(self.category, [page], _LIST_LIMIT).states
+                parts[shard] = merge(self.category, [page], LIST_LIMIT).states
                 cache.listed(ticket, page.entries, parts[shard])
         finally:
             cache.give_up(tickets)
