@@ -22,3 +22,17 @@ class Limits(BaseModel):
     """Writes in one shard between arrival and reply; the next is refused as overloaded."""
     hot_bytes: int = Field(default=256 * 1024 * 1024, gt=0)
     """Memory of one shard's hot states; colder ones are loaded from the store when asked for."""
+
+
+class CacheSettings(BaseModel):
+    """The cache in every client's process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+    size_bytes: int = Field(default=500_000_000, ge=0)
+    """About what a client's cached states may take in its memory; least recently used ones go first."""
+    ttl_s: float = Field(default=300.0, gt=0)
+    """A state is asked for again after this time, changed or not."""
+    tracked_keys: int = Field(default=65_536, ge=1)
+    """Keys a shard watches for one client; one more empties what the client cached from that shard."""

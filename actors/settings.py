@@ -15,7 +15,7 @@ from pydantic_settings import (
 )
 
 from lightning_state.actors.errors import LightningStateError
-from lightning_state.actors.limits import Limits
+from lightning_state.actors.limits import CacheSettings, Limits
 
 
 class SettingsError(LightningStateError):
@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     timeout_s: float = Field(default=30.0, gt=0, le=86_400)
     """A client call's deadline unless the call names its own."""
     limits: Limits = Limits()
+    cache: CacheSettings = CacheSettings()
     verl: VerlSettings = VerlSettings()
     judge: JudgeSettings = JudgeSettings()
     transitions: dict[str, dict[str, list[str]]] = Field(default_factory=dict)

@@ -19,7 +19,7 @@ from lightning_state.actors.core.effects import Validate
 from lightning_state.actors.core.messages import Refused
 from lightning_state.actors.core.service_map import Claim, Described, Granted, Register, ServiceMap
 from lightning_state.actors.errors import ShardUnavailableError
-from lightning_state.actors.limits import Limits
+from lightning_state.actors.limits import CacheSettings, Limits
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.shard_actor.channel import ShardChannel
 from lightning_state.actors.shard_actor.runtime import ShardRuntime
@@ -122,12 +122,20 @@ class ChannelShard:
 class ChannelService:
     """Shards and a directory; use it as a context manager."""
 
-    def __init__(self, shards: int = 1, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        shards: int = 1,
+        limits: Limits | None = None,
+        cache: CacheSettings | None = None,
+        categories: Sequence[Category[Any]] = (),
+    ) -> None:
         self.name = "channels"
         limits = limits or Limits()
-        settings = Settings(limits=limits, timeout_s=20).model_dump(mode="json", exclude={"data_dir"})
+        settings = Settings(limits=limits, timeout_s=20, cache=cache or CacheSettings()).model_dump(
+            mode="json", exclude={"data_dir"}
+        )
         self.directory = Directory(Directory.create(Identity(self.name, "id-1", shards, 8)), settings)
-        for category in BUILT_IN:
+        for category in (*BUILT_IN, *categories):
             self.directory.register(
                 Register(category.name, category.import_path, category.hash, category.schema_version)
             )

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from lightning_state.actors.category import Category
-from lightning_state.actors.core.messages import Absent, Reply, Value
+from lightning_state.actors.core.messages import Absent, Page, Reply, Value
 from lightning_state.actors.core.verl.messages import Verdict
 from lightning_state.actors.errors import (
     LightningStateError,
@@ -67,6 +67,18 @@ def completed(category: Category[Any], error: LightningStateError) -> LightningS
     version: int = details.get("current_version", 0)
     details["current"] = None if body is None else category.decode(body, version, updated_us)
     return VersionConflictError(str(error), **details)
+
+
+def page_of(reply: Reply) -> Page:
+    """A part of a list. Raises ProtocolError for another reply."""
+    if not isinstance(reply, Page):
+        raise unexpected(reply)
+    return reply
+
+
+def body_of(reply: Reply) -> bytes | None:
+    """The body in a reply, if it has one."""
+    return reply.body if isinstance(reply, Value) else None
 
 
 def unexpected(reply: Reply) -> ProtocolError:

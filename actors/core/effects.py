@@ -66,6 +66,8 @@ class Invalidate(msgspec.Struct, frozen=True):
     epoch: int
     revision: int
     version: int
+    indexes: dict[str, str] = {}
+    """Index name → the value of the state it has now: the lists that have it as a member."""
 
 
 class Notify(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ Times: `now_s` and `deadline_s` are seconds of any one monotonic clock, `now_ms`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +42,7 @@ from lightning_state.actors.errors import (
     DeadlineExceededError,
     LightningStateError,
     OutcomeUnknownError,
+    ProtocolError,
     ServiceNotFoundError,
     UnknownCategoryError,
     error_from_code,
@@ -118,6 +119,10 @@ class Failed(msgspec.Struct, frozen=True):
 Decision = Done | Again | Failed
 
 
+def _ignore(_: ServiceMap) -> None:
+    pass
+
+
 @dataclass(slots=True, eq=False)
 class Operation:
     """One operation under way. Only the session changes it."""
@@ -151,6 +156,8 @@ class Session:
     principal: str = ""
     retries: Retries = field(default_factory=Retries)
     guard: AbstractContextManager[Any] = field(default_factory=nullcontext[None])
+    on_learn: Callable[[ServiceMap], None] = _ignore
+    """Hears of every newer map."""
     _next: int = 1
     _open: dict[int, None] = field(default_factory=dict[int, None])
     # Insertion order is the order of the numbers, so the first one is the lowest.
@@ -162,6 +169,7 @@ class Session:
         """Use this map, unless the one in use is newer (answers of the directory may overtake each other)."""
         if newer.service_id != self.map.service_id or newer.version >= self.map.version:
             self.map = newer
+            self.on_learn(newer)
 
     def read(self, category: str, key: str, deadline_s: float) -> Operation:
         """Begin a read of a key. Raises UnknownCategoryError when the map does not have the category."""
@@ -205,6 +213,13 @@ class Session:
         check_request_id(request_id)
         return Operation(category, key, Resolve(slot, 0, key, request_id, self._number()), deadline_s)
 
+    def route(self, operation: Operation) -> tuple[int, int]:
+        """(slot, shard) that an operation on a key is for, by the map in use."""
+        template = operation.template
+        if isinstance(template, List):
+            raise ProtocolError("a list is of many slots")
+        return template.slot, self.map.categories[operation.category].owners[index_of_slot(template.slot)]
+
     def send(self, operation: Operation, now_s: float) -> tuple[int, Request]:
         """The shard to ask now, and the request for it."""
         template = operation.template
@@ -215,7 +230,7 @@ class Session:
         shard = self.map.categories[operation.category].owners[index_of_slot(template.slot)]
         if isinstance(template, Get):
             return shard, template
-        changes: dict[str, Any] = {"epoch": self._epoch(shard)}
+        changes: dict[str, Any] = {"epoch": self.epoch(shard)}
         if isinstance(template, Write):
             changes["timeout_ms"] = max(1, int((operation.deadline_s - now_s) * 1000))
             changes["fresh"] = template.fresh and not again
@@ -331,7 +346,8 @@ class Session:
             raise UnknownCategoryError(f"category {category!r} is not registered at service {self.map.service!r}")
         return self.map.locate(info, key)[0]
 
-    def _epoch(self, shard: int) -> int:
+    def epoch(self, shard: int) -> int:
+        """That of a shard's newest owner, by the map in use; 0 before the first."""
         shards = self.map.shards
         # The directory lists them by number: no search for every write.
         if shard < len(shards) and shards[shard].number == shard:

@@ -490,7 +490,7 @@ class Shard:
             slot.barred.add((operation.principal, row.request_id))
             return
         entry = Entry(row.key, row.version, row.revision, row.body, row.schema_version, row.time_us)
-        self._effects.append(Invalidate(row.slot, row.key, row.epoch, row.revision, row.version))
+        self._effects.append(Invalidate(row.slot, row.key, row.epoch, row.revision, row.version, row.indexes))
         self._effects.append(Notify(row, operation.change.transition if operation.change else None))
         if self._registered(category_of_slot(row.slot)).category.schema_version == row.schema_version:
             self.hot.put(row.slot, entry)

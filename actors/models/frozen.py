@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from math import isfinite
+from types import NoneType
 from typing import Any, NoReturn
+from uuid import UUID
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
+
+_VALUES = frozenset({NoneType, bool, int, float, complex, str, bytes, date, datetime, time, timedelta, Decimal, UUID})
 
 
 class FrozenDict(dict[str, Any]):
@@ -50,3 +57,16 @@ def freeze(value: JsonValue) -> Any:
 def freeze_items(value: dict[str, JsonValue]) -> FrozenDict:
     """A mapping's immutable form; for pydantic `AfterValidator`."""
     return FrozenDict({name: freeze(item) for name, item in value.items()})
+
+
+def is_frozen(value: object) -> bool:
+    """Whether nothing in a value can be changed, at any depth: it may be shared. False for what is not known here."""
+    kind = type(value)
+    if kind in _VALUES or isinstance(value, Enum):
+        return True
+    if isinstance(value, BaseModel):
+        is_fixed = bool(kind.model_config.get("frozen")) and not value.__pydantic_private__  # pyright: ignore[reportAttributeAccessIssue]  # of the class of a model
+        return is_fixed and not value.__pydantic_extra__ and all(map(is_frozen, value.__dict__.values()))
+    if kind is FrozenDict:
+        return all(map(is_frozen, value.values()))  # pyright: ignore[reportAttributeAccessIssue]  # it is a FrozenDict
+    return kind in {tuple, frozenset} and all(map(is_frozen, value))  # pyright: ignore[reportArgumentType]  # iterable

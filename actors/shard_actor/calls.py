@@ -72,21 +72,22 @@ class HandleCall:
 class ChannelCall:
     """A frame of the direct channel: each reply leaves when it is decided, those decided together in one record."""
 
-    __slots__ = ("_answered", "_frame", "_indexes", "_left", "_number", "_peer", "_subscribers")
+    __slots__ = ("_answered", "_frame", "_indexes", "_left", "_moments", "_number", "_peer", "_subscribers")
 
     def __init__(self, peer: Peer, number: int, frame: Frame, subscribers: Subscribers) -> None:
         self._peer = peer
         self._number = number
         self._frame = frame
         self._subscribers = subscribers
+        self._moments = [subscribers.moment(request) for request in frame.requests] if peer.tracks else []
         self._left = len(frame.requests)
         self._indexes: list[int] = []
         self._answered: list[Reply] = []
 
     def answer(self, index: int, reply: Reply) -> None:
         """Take the reply to one request; from now on the connection hears of the key's changes, if it wants to."""
-        if self._peer.tracks:
-            self._subscribers.shown(self._peer, self._frame, index, reply)
+        if self._moments:  # it tracked when it asked
+            self._subscribers.shown(self._peer, self._frame.requests[index], reply, self._moments[index])
         self._indexes.append(index)
         self._answered.append(reply)
 

@@ -249,6 +249,7 @@ class ShardRuntime:
         self._newest = self._newer(granted.map)
         self.service_id = granted.map.service_id
         self.frame_bytes = settings.limits.frame_bytes
+        self.subscribers.most = settings.cache.tracked_keys
         self._performer = performer
 
     def _register(self, shard: Shard, verdicts: Verdicts, current: ServiceMap) -> None:

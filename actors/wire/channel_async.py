@@ -13,6 +13,7 @@ from lightning_state.actors.core.messages import Reply, Request
 from lightning_state.actors.core.service_map import Describe, Described, DirectoryReply, DirectoryRequest
 from lightning_state.actors.core.session import Answer, Lost, Session
 from lightning_state.actors.errors import ClientClosedError, LightningStateError, ProtocolError, ShardUnavailableError
+from lightning_state.actors.wire.arrivals import Arrivals
 from lightning_state.actors.wire.batching import DEFAULT_FRAME_BYTES, may_wait, read_replies, take
 from lightning_state.actors.wire.codec import encode
 from lightning_state.actors.wire.endpoint import Endpoint
@@ -25,6 +26,8 @@ from lightning_state.actors.wire.revival import Revival
 from lightning_state.actors.wire.transport import AsyncTransport
 
 _DESCRIBED_WITHIN_S = 5.0
+_TURNS = 4
+"""Of the event loop, at most, for taking in what has arrived: it reads what it saw in one turn in the next."""
 
 
 class _Round:
@@ -87,6 +90,7 @@ class AsyncChannelTransport:
         self._listener: PushListener | None = None
         self._deadlines = _Deadlines()
         self._closed = False
+        self._arrivals = Arrivals()
         self.frame_bytes = DEFAULT_FRAME_BYTES
 
     def __repr__(self) -> str:
@@ -98,11 +102,19 @@ class AsyncChannelTransport:
         return [number for number, way in self._ways.items() if way.link is not None]
 
     def listen(self, listener: PushListener) -> None:
-        """Be told of changes of the keys read and written over channels from now on."""
+        """Be told of changes of what is read and written over channels. Call it before the first request."""
         self._listener = listener
-        for way in self._ways.values():
-            if way.link is not None:
-                way.link.track()
+
+    def has_pushes(self) -> bool:
+        """Whether something has reached this process that was not taken in yet. Quick."""
+        return self._arrivals()
+
+    async def take_in(self) -> None:
+        """Let the event loop read what has reached this process."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+            if not self._arrivals():
+                return
 
     async def exchange(
         self, session: Session, plan: Mapping[int, Sequence[Request]], deadline_s: float
@@ -193,12 +205,17 @@ class AsyncChannelTransport:
             way.revival.tries(address, time.monotonic())
             target = Target(shard_name(self.service, way.number), session.map.service_id, epoch)
             pushed, ended = partial(self._pushed, way), partial(self._lost, way)
-            link = await connect_link(endpoint, target, on_push=pushed, on_lost=ended)
+            proved = partial(self._listener.proved, way.number) if self._listener is not None else None
+            link = await connect_link(endpoint, target, on_push=pushed, on_lost=ended, on_proof=proved)
         except LightningStateError:
             return  # the handle serves meanwhile, and the next attempt is due later
+        if not link.is_open:
+            return  # lost before this task went on
+        way.link = link
+        self._watch()
         if self._listener is not None:
             link.track()
-        way.link = link
+            self._listener.opened(way.number, epoch)
         way.revival.came_up()
 
     def _ended(self, way: _Way, task: asyncio.Task[None]) -> None:
@@ -211,14 +228,20 @@ class AsyncChannelTransport:
         if isinstance(message, FlushAll):
             self._listener.flushed(way.number)
         else:
-            self._listener.invalidated(way.number, message.keys)
+            self._listener.invalidated(way.number, message)
 
     def _lost(self, way: _Way) -> None:
         link, way.link = way.link, None
+        self._watch()
         if self._listener is not None:
-            self._listener.flushed(way.number)
+            self._listener.lost(way.number)
         if link is not None:
             self._fail_queued(way, link.failure)
+
+    def _watch(self) -> None:
+        """Ask the connections there are now."""
+        links = [way.link for way in self._ways.values() if way.link is not None]
+        self._arrivals = Arrivals(link.fileno() for link in links)
 
     def _fail_queued(self, way: _Way, failure: LightningStateError) -> None:
         for queue in way.queues:

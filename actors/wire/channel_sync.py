@@ -14,6 +14,7 @@ from lightning_state.actors.core.messages import Request
 from lightning_state.actors.core.service_map import Describe, Described, DirectoryReply, DirectoryRequest
 from lightning_state.actors.core.session import Answer, Lost, Session
 from lightning_state.actors.errors import ClientClosedError, LightningStateError, ShardUnavailableError
+from lightning_state.actors.wire.arrivals import Arrivals
 from lightning_state.actors.wire.batching import DEFAULT_FRAME_BYTES
 from lightning_state.actors.wire.connect_sync import connect_socket
 from lightning_state.actors.wire.endpoint import Endpoint
@@ -56,6 +57,7 @@ class ChannelTransport:
         self._listener: PushListener | None = None
         self._reader: threading.Thread | None = None
         self._closed = threading.Event()
+        self._arrivals = Arrivals()
         _transports.add(self)
 
     def __repr__(self) -> str:
@@ -75,9 +77,13 @@ class ChannelTransport:
         self._reader = threading.Thread(target=self._read_idle, name="lightning-state-channel", daemon=True)
         self._reader.start()
 
+    def has_pushes(self) -> bool:
+        """Whether something has reached this process that was not taken in yet. Quick, from any thread."""
+        return self._arrivals()
+
     def take_in(self) -> None:
-        """Hear of every push that has reached this process, without waiting."""
-        for way in self._ways.values():
+        """Hear of every push that has reached this process, without waiting. What another thread reads, it tells."""
+        for way in list(self._ways.values()):
             if (link := way.link) is not None:
                 link.take_in()
 
@@ -155,13 +161,13 @@ class ChannelTransport:
             ).start()
 
     def _connect(self, session: Session, way: _Way, over: threading.Event) -> None:
-        link = None
+        link, epoch = None, 0
         try:
             if not way.is_first:
                 reply = self._fallback.ask_directory(Describe(), time.monotonic() + _DESCRIBED_WITHIN_S)
                 if isinstance(reply, Described):
                     session.learn(reply.map)
-            link = self._open(session, way)
+            link, epoch = self._open(session, way)
         except LightningStateError:
             pass  # the handle serves meanwhile, and the next attempt is due later
         finally:
@@ -170,15 +176,19 @@ class ChannelTransport:
                 if link is not None and link.failure is None:
                     way.link = link
                     way.revival.came_up()
+                    self._watch()
+                    if self._listener is not None:
+                        self._listener.opened(way.number, epoch)
             over.set()
         if link is not None and self._closed.is_set():
             link.close(ClientClosedError())
 
-    def _open(self, session: Session, way: _Way) -> Link | None:
+    def _open(self, session: Session, way: _Way) -> tuple[Link | None, int]:
+        """A connection to the shard's newest owner and that one's epoch."""
         text, epoch = address = _address(session, way.number)
         endpoint = Endpoint.decode(text)
         if endpoint is None:
-            return None
+            return None, epoch
         way.revival.tries(address, time.monotonic())
         target = Target(shard_name(self.service, way.number), session.map.service_id, epoch)
         sock, parser, frame_bytes = connect_socket(endpoint, target)
@@ -190,10 +200,11 @@ class ChannelTransport:
             frame_bytes=min(frame_bytes, self.frame_bytes),
             on_push=partial(self._pushed, way),
             on_lost=partial(self._lost, way),
+            on_proof=partial(self._listener.proved, way.number) if self._listener is not None else None,
         )
         if self._listener is not None:
             link.track()
-        return link
+        return link, epoch
 
     def _pushed(self, way: _Way, message: Pushed) -> None:
         if self._listener is None:
@@ -201,14 +212,20 @@ class ChannelTransport:
         if isinstance(message, FlushAll):
             self._listener.flushed(way.number)
         else:
-            self._listener.invalidated(way.number, message.keys)
+            self._listener.invalidated(way.number, message)
 
     def _lost(self, way: _Way, link: Link) -> None:
         with self._lock:
             if way.link is link:
                 way.link = None
-        if self._listener is not None:
-            self._listener.flushed(way.number)
+                self._watch()
+                if self._listener is not None:
+                    self._listener.lost(way.number)
+
+    def _watch(self) -> None:
+        """Ask the connections there are now. Called with the lock."""
+        links = [way.link for way in self._ways.values() if way.link is not None]
+        self._arrivals = Arrivals(link.fileno() for link in links if link.failure is None)
 
     def _read_idle(self) -> None:
         """Pushes and signs of life, when no call reads."""
@@ -220,15 +237,14 @@ class ChannelTransport:
     def forked(self) -> None:
         """In the child of a fork: nothing of the parent's may be used, its locks may be held for ever."""
         links = [way.link for way in self._ways.values() if way.link is not None]
-        shards = list(self._ways)
         self._ways = {}
+        self._arrivals = Arrivals()
         self._lock = threading.Lock()
         self._closed = _copied(self._closed)
         for link in links:
             link.abandon()
         if self._listener is not None:
-            for shard in shards:
-                self._listener.flushed(shard)
+            self._listener.forked()
             self.listen(self._listener)
 
 

@@ -23,6 +23,7 @@ from lightning_state.actors.wire.batching import (
 )
 from lightning_state.actors.wire.codec import decode_directory_reply, encode
 from lightning_state.actors.wire.names import directory_name, shard_name
+from lightning_state.actors.wire.pushes import PushListener
 from lightning_state.actors.wire.translate import lost, translate
 
 _CLOSED = "the client was closed"
@@ -107,6 +108,16 @@ class AsyncHandleTransport:
         except Exception as error:  # every failure of the call is translated, at this one boundary
             self._calls.forget(actor)
             raise translate(error, actor) from error
+
+    def listen(self, listener: PushListener) -> None:
+        """Nothing is pushed over actor handles: the listener hears of no channel, so nothing is cached."""
+
+    def has_pushes(self) -> bool:
+        """Never."""
+        return False
+
+    async def take_in(self) -> None:
+        """There is nothing to take in."""
 
     async def close(self) -> None:
         """Give up what is under way: those who wait for it are told so."""

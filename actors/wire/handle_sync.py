@@ -25,6 +25,7 @@ from lightning_state.actors.wire.batching import (
 )
 from lightning_state.actors.wire.codec import decode_directory_reply, encode
 from lightning_state.actors.wire.names import directory_name, shard_name
+from lightning_state.actors.wire.pushes import PushListener
 from lightning_state.actors.wire.translate import lost, translate
 
 
@@ -113,6 +114,16 @@ class HandleTransport:
         except Exception as error:  # every failure of the call is translated, at this one boundary
             self._calls.forget(actor)
             raise translate(error, actor) from error
+
+    def listen(self, listener: PushListener) -> None:
+        """Nothing is pushed over actor handles: the listener hears of no channel, so nothing is cached."""
+
+    def has_pushes(self) -> bool:
+        """Never."""
+        return False
+
+    def take_in(self) -> None:
+        """There is nothing to take in."""
 
     def close(self) -> None:
         """Nothing to give up: each thread carries its own frames to their end."""

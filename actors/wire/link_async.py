@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -24,8 +25,15 @@ class AsyncLink(asyncio.Protocol):
     """The client's end of one connection, made by `connect_link`. Belongs to the loop it was made on."""
 
     def __init__(
-        self, target: Target, token: bytes, on_push: Callable[[Pushed], None], on_lost: Callable[[], None]
+        self,
+        target: Target,
+        token: bytes,
+        *,
+        on_push: Callable[[Pushed], None],
+        on_lost: Callable[[], None],
+        on_proof: Callable[[float], None] | None,
     ) -> None:
+        """`on_proof` hears when what was answered just now had been sent (monotonic clock)."""
         self.frame_bytes = 0
         """The longest frame the service accepts."""
         self.is_open = False
@@ -43,6 +51,10 @@ class AsyncLink(asyncio.Protocol):
         self._landings: dict[int, Landing] = {}
         self._number = 0
         self._tracks = False
+        self._on_proof = on_proof
+        self._sent_s: dict[tuple[int, int], float] = {}
+        # (kind, number) of requests and pings → when they were sent.
+        self._pings = 0
         self._retires = False
         self._heard_s = 0.0
         self._ticking: asyncio.TimerHandle | None = None
@@ -58,6 +70,8 @@ class AsyncLink(asyncio.Protocol):
         """Send a frame; `landing` hears of its answers, or of the connection's loss. Only while it is open."""
         self._number = number = self._number % 0xFFFF_FFFF + 1
         self._landings[number] = landing
+        if self._on_proof is not None:
+            self._sent_s[Kind.REQUEST, number] = time.monotonic()
         self._transport.write(pack(Kind.REQUEST, number, payload))
         if self._ticking is None:
             self._heard_s = self._loop.time()
@@ -70,6 +84,11 @@ class AsyncLink(asyncio.Protocol):
         if self._ticking is None:
             self._heard_s = self._loop.time()
             self._ticking = self._loop.call_later(PING_S, self._tick)
+
+    def fileno(self) -> int:
+        """The socket's number; -1 when it is closed."""
+        sock = self._transport.get_extra_info("socket")
+        return -1 if sock is None else sock.fileno()
 
     def close(self, failure: LightningStateError | None = None) -> None:
         """Close; whatever is in flight is lost."""
@@ -115,6 +134,7 @@ class AsyncLink(asyncio.Protocol):
             landing = self._landings.get(number)
             if landing is not None and landing(kind, payload):
                 del self._landings[number]
+                self._prove(Kind.REQUEST, number)
                 if self._retires:
                     self.retire()
         elif kind == Kind.PUSH:
@@ -123,8 +143,22 @@ class AsyncLink(asyncio.Protocol):
             self._transport.write(pack(Kind.PONG, number))
         elif kind == Kind.REFUSED:
             handshake.read(record, Kind.WELCOME, Welcome)
-        elif kind != Kind.PONG:
+        elif kind == Kind.PONG:
+            self._prove(Kind.PING, number)
+        else:
             raise ProtocolError(f"a record of kind {kind} from {self._target.name}")
+
+    def _prove(self, kind: int, number: int) -> None:
+        """What was sent under this number is answered."""
+        sent_s = self._sent_s.pop((kind, number), None)
+        if sent_s is not None and self._on_proof is not None:
+            self._on_proof(sent_s)
+
+    def _ping(self) -> None:
+        self._pings = number = self._pings % 0xFFFF_FFFF + 1
+        if self._on_proof is not None:
+            self._sent_s[Kind.PING, number] = time.monotonic()
+        self._transport.write(pack(Kind.PING, number))
 
     def _shake_hands(self, record: Record) -> None:
         if self._challenge is None or self._hello is None:
@@ -148,7 +182,7 @@ class AsyncLink(asyncio.Protocol):
         if self._loop.time() - self._heard_s > SILENT_S:
             self.close(ShardUnavailableError(f"{self._target.name} was silent for {SILENT_S:g} s"))
             return
-        self._transport.write(pack(Kind.PING, 0))
+        self._ping()
         self._ticking = self._loop.call_later(PING_S, self._tick)
 
     def _end(self) -> None:
@@ -172,6 +206,7 @@ async def connect_link(
     *,
     on_push: Callable[[Pushed], None] = lambda _: None,
     on_lost: Callable[[], None] = lambda: None,
+    on_proof: Callable[[float], None] | None = None,
 ) -> AsyncLink:
     """A connection after its handshake: by the Unix socket on the same host, else, or when that fails, by TCP.
 
@@ -181,7 +216,7 @@ async def connect_link(
     loop = asyncio.get_running_loop()
 
     def protocol() -> AsyncLink:
-        return AsyncLink(target, endpoint.token, on_push, on_lost)
+        return AsyncLink(target, endpoint.token, on_push=on_push, on_lost=on_lost, on_proof=on_proof)
 
     ways: list[Callable[[], Any]] = []
     if endpoint.unix and endpoint.is_here:

@@ -65,8 +65,9 @@ class Link:
         frame_bytes: int,
         on_push: Callable[[Pushed], None],
         on_lost: Callable[[Link], None],
+        on_proof: Callable[[float], None] | None = None,
     ) -> None:
-        """`sock` blocks, for PING_S at a time."""
+        """`sock` blocks, for PING_S at a time. `on_proof` hears when what was answered just now had been sent."""
         self.frame_bytes = frame_bytes
         self.failure: LightningStateError | None = None
         """Why it is closed; None while it is open."""
@@ -76,6 +77,10 @@ class Link:
         self._name = name
         self._on_push = on_push
         self._on_lost = on_lost
+        self._on_proof = on_proof
+        self._sent_s: dict[tuple[int, int], float] = {}
+        # (kind, number) of requests and pings → when they were sent.
+        self._pings = 0
         self._lock = threading.Lock()
         # Guards everything below. Sending and reading happen outside of it, by the one thread that is at it.
         self._queues: tuple[deque[Asked], deque[Asked]] = (deque(), deque())
@@ -157,6 +162,10 @@ class Link:
             self._is_sending = True  # before anybody else: the connection is new
         self._send(pack(Kind.TRACK, 0))
 
+    def fileno(self) -> int:
+        """The socket's number; -1 when it is closed."""
+        return self._socket.fileno()
+
     def close(self, failure: LightningStateError) -> None:
         """Close; whatever is in flight is lost."""
         self._break(failure)
@@ -186,6 +195,8 @@ class Link:
                     self._in_flight[number] = batch
                     if self._silent_since_s is None:
                         self._silent_since_s = time.monotonic()
+                    if self._on_proof is not None:
+                        self._sent_s[Kind.REQUEST, number] = time.monotonic()
                     for each in batch:
                         each.sent = True
                 self._socket.sendall(
@@ -207,7 +218,10 @@ class Link:
             if self._is_sending:
                 return
             self._is_sending = True
-        self._send(pack(Kind.PING, 0))
+            self._pings = number = self._pings % 0xFFFF_FFFF + 1
+            if self._on_proof is not None:
+                self._sent_s[Kind.PING, number] = now_s
+        self._send(pack(Kind.PING, number))
 
     # -- reading: one thread at a time, for all ---
 
@@ -269,6 +283,10 @@ class Link:
 
     def _take(self, record: Record) -> None:
         kind, number, payload = record
+        if self._on_proof is not None and kind in (Kind.REPLY, Kind.PONG):
+            sent_s = self._sent_s.pop((Kind.REQUEST if kind == Kind.REPLY else Kind.PING, number), None)
+            if sent_s is not None:
+                self._on_proof(sent_s)
         if kind == Kind.REPLY:
             batch = self._in_flight.get(number, [])
             if batch:
@@ -292,6 +310,7 @@ class Link:
                 self._answer(each, reply)
             if all(each.answer is not None for each in self._in_flight.get(number, ())):
                 self._in_flight.pop(number, None)
+                self._sent_s.pop((Kind.REQUEST, number), None)
 
     # -- with the lock held ---
 

@@ -20,10 +20,19 @@ class Invalidation(msgspec.Struct, frozen=True, array_like=True):
     version: int
 
 
+class ListInvalidation(msgspec.Struct, frozen=True, array_like=True):
+    """A list this connection had read has a new member here; it is not tracked any more until it is read again."""
+
+    category_id: int
+    index: str
+    value: str
+
+
 class Invalidations(msgspec.Struct, frozen=True, array_like=True, tag="changed"):
     """Changes of one commit, sent before any reply on this connection that reflects it."""
 
     keys: list[Invalidation]
+    lists: list[ListInvalidation] = []
 
 
 class FlushAll(msgspec.Struct, frozen=True, array_like=True, tag="flush"):
@@ -43,12 +52,28 @@ class Partial(msgspec.Struct, frozen=True, array_like=True):
 class PushListener(Protocol):
     """A cache, as a transport sees it. Called in the order of arrival, from whichever thread reads."""
 
-    def invalidated(self, shard: int, changes: list[Invalidation]) -> None:
-        """These keys changed."""
+    def opened(self, shard: int, epoch: int) -> None:
+        """A channel to this shard, of this epoch, tells of changes of what is read over it from now on."""
+        ...
+
+    def invalidated(self, shard: int, changes: Invalidations) -> None:
+        """These keys and lists changed."""
         ...
 
     def flushed(self, shard: int) -> None:
-        """Everything of this shard may have changed, or its channel is lost."""
+        """Everything of this shard may have changed."""
+        ...
+
+    def proved(self, shard: int, sent_s: float) -> None:
+        """What was sent at this moment (monotonic clock) was answered: pushes of before have all been told."""
+        ...
+
+    def lost(self, shard: int) -> None:
+        """The channel is gone: nothing is told any more."""
+        ...
+
+    def forked(self) -> None:
+        """This is the child of a fork: every channel is gone, and locks may be held for ever."""
         ...
 
 

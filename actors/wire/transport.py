@@ -8,6 +8,7 @@ from typing import Protocol
 from lightning_state.actors.core.messages import Request
 from lightning_state.actors.core.service_map import DirectoryReply, DirectoryRequest
 from lightning_state.actors.core.session import Answer, Session
+from lightning_state.actors.wire.pushes import PushListener
 
 
 class Transport(Protocol):
@@ -37,6 +38,18 @@ class Transport(Protocol):
         """An actor's answer to one message of its own protocol. Raises ShardUnavailableError when there is none."""
         ...
 
+    def listen(self, listener: PushListener) -> None:
+        """Tell of changes of what is read and written over channels. To be called before the first request."""
+        ...
+
+    def has_pushes(self) -> bool:
+        """Whether something has reached this process that was not taken in yet. Quick, from any thread."""
+        ...
+
+    def take_in(self) -> None:
+        """Hear of every push that has reached this process."""
+        ...
+
     def close(self) -> None:
         """Give up what is under way."""
         ...
@@ -60,6 +73,18 @@ class AsyncTransport(Protocol):
 
     async def ask(self, actor: str, data: bytes, deadline_s: float) -> bytes:
         """An actor's answer to one message of its own protocol."""
+        ...
+
+    def listen(self, listener: PushListener) -> None:
+        """Tell of changes of what is read and written over channels. To be called before the first request."""
+        ...
+
+    def has_pushes(self) -> bool:
+        """Whether something has reached this process that was not taken in yet. Quick."""
+        ...
+
+    async def take_in(self) -> None:
+        """Hear of every push that has reached this process."""
         ...
 
     async def close(self) -> None:

@@ -75,3 +75,12 @@ def test_settings_of_another_version_are_an_error_with_a_code() -> None:
 def test_a_store_that_does_not_exist_is_refused() -> None:
     with pytest.raises(SettingsError, match="store"):
         Settings.read(store="memory")
+
+
+def test_the_cache_is_set_like_anything_else(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (nowhere / "lightning-state.toml").write_text("[cache]\nttl_s = 7.5\nsize_bytes = 1000\n")
+    monkeypatch.setenv("LIGHTNING_STATE_CACHE__TRACKED_KEYS", "9")
+    cache = Settings.read().cache
+    assert (cache.enabled, cache.ttl_s, cache.size_bytes, cache.tracked_keys) == (True, 7.5, 1000, 9)
+    with pytest.raises(SettingsError, match="ttl_s"):
+        Settings.read(cache={"ttl_s": 0})

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning_state.actors.client._async.collection import AsyncCollection
+from lightning_state.actors.client._async.collection import AsyncCollection, Consistency
 from lightning_state.actors.core.messages import ANY
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.errors import InvalidStateError
 from lightning_state.actors.models import AgentState, AgentStatus, ResearchState, VerificationState
-
-_PART = 1_000
 
 
 class AsyncAgentCollection(AsyncCollection[AgentState]):
@@ -61,14 +59,11 @@ class AsyncResearchCollection(AsyncCollection[ResearchState]):
 class AsyncVerificationCollection(AsyncCollection[VerificationState]):
     """The verifications."""
 
-    async def for_source(self, source_id: str, *, timeout_s: float | None = None) -> tuple[VerificationState, ...]:
-        """All verifications of a task or research run, in key order; never stale, empty when there are none."""
-        call = await self._begin("for_source", timeout_s)
-        found: tuple[VerificationState, ...] = ()
-        cursor: str | None = None
-        while True:
-            page = await self._page(call, "", _PART, cursor, {"source_id": source_id})
-            found += page.states
-            cursor = page.cursor
-            if cursor is None:
-                return found
+    async def for_source(
+        self, source_id: str, *, consistency: Consistency = "cached", timeout_s: float | None = None
+    ) -> tuple[VerificationState, ...]:
+        """All verifications of a task or research run, in key order; empty when there are none.
+
+        "cached" may answer from this process, like `get`: a change of any member is heard of as soon as one of a key.
+        """
+        return await self._every("for_source", "source_id", source_id, consistency, timeout_s)

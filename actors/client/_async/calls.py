@@ -12,9 +12,11 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from lightning_state.actors.category import Category
+from lightning_state.actors.client.caching import ClientCache, Fresh
 from lightning_state.actors.client.counters import Counters
 from lightning_state.actors.client.decoding import Outcome, outcome_of_call
 from lightning_state.actors.core.checks import check_timeout
+from lightning_state.actors.core.freshness import slots_of_token
 from lightning_state.actors.core.messages import PROTOCOL, Refused, Request
 from lightning_state.actors.core.service_map import (
     CategoryInfo,
@@ -35,7 +37,7 @@ from lightning_state.actors.errors import (
     UnknownCategoryError,
     error_from_code,
 )
-from lightning_state.actors.limits import Limits
+from lightning_state.actors.limits import CacheSettings, Limits
 from lightning_state.actors.metrics.shard import now
 from lightning_state.actors.wire import forks
 from lightning_state.actors.wire.transport import AsyncTransport
@@ -50,6 +52,7 @@ class AsyncCalls:
     def __init__(self, transport: AsyncTransport, guard: AbstractContextManager[Any]) -> None:
         self.transport = transport
         self.counters = Counters()
+        self.cache = ClientCache()
         self.limits = Limits()
         self.default_timeout_s = _DEFAULT_TIMEOUT_S
         self._guard = guard
@@ -83,7 +86,7 @@ class AsyncCalls:
                     "use the same version of lightning-state"
                 )
             self._adopt(described)
-            self._session = self._session or Session(secrets.token_hex(8), described, guard=self._guard)
+            self._session = self._session or self._new_session(described)
         return self._session
 
     async def ensure(self, category: Category[Any], deadline_s: float) -> Session:
@@ -123,6 +126,15 @@ class AsyncCalls:
             raise UnknownCategoryError(f"the service has no category {ascii(name)[:80]}; it has {have}")
         return info
 
+    async def fresh(self, at_least: str | None, deadline_s: float) -> Fresh | None:
+        """What a read with this token must reflect; None without one. Raises InvalidStateError for a foreign one."""
+        if at_least is None:
+            return None
+        session = await self.open(deadline_s)
+        fresh = slots_of_token(at_least, session.map.service_id)
+        self.cache.saw(fresh)
+        return fresh
+
     async def run(self, session: Session, operations: Sequence[Operation], name: str) -> list[Outcome]:
         """The outcome of every operation, in order. All of them share the first one's deadline.
 
@@ -154,6 +166,7 @@ class AsyncCalls:
         """Give up what is under way and refuse further calls."""
         self._closed = True
         await self.transport.close()
+        self.cache.close()
 
     async def _exchange(self, session: Session, pending: Sequence[Operation]) -> Iterable[tuple[Operation, Answer]]:
         plan: dict[int, list[Request]] = {}
@@ -238,9 +251,16 @@ class AsyncCalls:
         self._guard = threading.Lock()
         self._refreshing = False
         if self._session is not None:
-            self._session = Session(secrets.token_hex(8), self._session.map, guard=self._guard)
+            self._session = self._new_session(self._session.map)
+
+    def _new_session(self, current: ServiceMap) -> Session:
+        return Session(secrets.token_hex(8), current, guard=self._guard, on_learn=self.cache.learned)
 
     def _adopt(self, described: ServiceMap) -> None:
         self.limits = Limits.model_validate(described.settings.get("limits", {}))
         self.default_timeout_s = float(described.settings.get("timeout_s", _DEFAULT_TIMEOUT_S))
         self.transport.frame_bytes = self.limits.frame_bytes
+        settings = CacheSettings.model_validate(described.settings.get("cache", {}))
+        if settings.enabled and self._session is None:
+            self.cache.configure(settings)
+            self.transport.listen(self.cache)

@@ -20,6 +20,7 @@ from lightning_state.actors.client._async.built_in import (
     AsyncResearchCollection,
     AsyncVerificationCollection,
 )
+from lightning_state.actors.client._async.cache import AsyncClientCacheControl
 from lightning_state.actors.client._async.calls import AsyncCalls
 from lightning_state.actors.client._async.collection import AsyncCollection
 from lightning_state.actors.client._async.raw import AsyncRawCollection
@@ -28,7 +29,7 @@ from lightning_state.actors.client.connecting import join
 from lightning_state.actors.client.decoding import unexpected
 from lightning_state.actors.core.checks import check_key
 from lightning_state.actors.core.messages import Resolution
-from lightning_state.actors.errors import LightningStateError
+from lightning_state.actors.errors import LightningStateError, UnknownCategoryError
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.models import State
 from lightning_state.actors.wire.channel_async import AsyncChannelTransport
@@ -60,6 +61,7 @@ class AsyncStateClient:
         self.verifications = AsyncVerificationCollection(self._calls, VERIFICATIONS)
         self._categories: dict[str, Category[Any]] = {category.name: category for category in BUILT_IN}
         self.verl = AsyncVerl(self._calls, self._categories)
+        self.cache = AsyncClientCacheControl(self._calls, self._collection)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._calls!r}>"
@@ -119,7 +121,11 @@ class AsyncStateClient:
         session = await self._calls.open(deadline_s)
         check_key(key, self._calls.limits)
         operation = session.resolve(category, key, request_id, deadline_s)
-        outcomes = await self._calls.run(session, [operation], "resolve")
+        ticket = self._calls.cache.begin_write(session, operation)
+        try:
+            outcomes = await self._calls.run(session, [operation], "resolve")
+        finally:
+            self._calls.cache.end_writes([ticket])
         outcome = outcomes[0]
         if isinstance(outcome, LightningStateError):
             raise outcome
@@ -137,13 +143,32 @@ class AsyncStateClient:
         return self._calls.limits
 
     def metrics(self) -> dict[str, Any]:
-        """This client's own figures: `calls` by operation, `errors` by code, `retries`, and `latencies`.
+        """This client's own figures: `calls` by operation, `errors` by code, `retries`, `latencies` and `cache`.
 
         Each of `latencies` is a `Timing` as a dict: an operation with one outcome ("ok", "absent" or the code of the
         first error of a batch), how often, and its p50, p95 and p99 of the last minute, retries included. What was
-        answered without asking the service is not among them.
+        answered without asking the service is not among them. Of the cache: `hits`, `misses`, `joined` (a read of the
+        same key was under way), `hit_rate`, `entries`, `bytes` (estimated) and `evicted`.
         """
-        return self._calls.counters.read()
+        return {**self._calls.counters.read(), "cache": self._calls.cache.read()}
+
+    async def token(self, *, timeout_s: float | None = None) -> str:
+        """What this client has read and written, as an opaque string: hand it to another process.
+
+        There, `get(..., at_least=token)` answers with nothing older. Tokens of other services are refused.
+        """
+        self._calls.counters.called("token")
+        session = await self._calls.open(self._calls.deadline(timeout_s))
+        return self._calls.cache.token(session.map.service_id)
+
+    def _collection(self, name: str) -> AsyncCollection[Any]:
+        category = self._categories.get(name)
+        if category is None:
+            raise UnknownCategoryError(
+                f"this client knows no category {name!r}: it knows {', '.join(sorted(self._categories))}; "
+                "name your own with category(MyModel) first"
+            )
+        return AsyncCollection(self._calls, category)
 
     async def close(self) -> None:
         """Give up what is under way. Further calls raise ClientClosedError; closing again does nothing."""

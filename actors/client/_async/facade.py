@@ -84,6 +84,14 @@ class AsyncLightningStateService:
         """Id → the stored state, or the error of that id."""
         return await self.client.agents.set_many(states)
 
+    async def invalidate_cache(self, category: str, key: str) -> None:
+        """Forget one key in this process's cache."""
+        await self.client.cache.invalidate(category, key)
+
+    async def invalidate_category(self, category: str) -> None:
+        """Forget every key and list of a category in this process's cache."""
+        await self.client.cache.invalidate_category(category)
+
     def get_metrics(self) -> dict[str, Any]:
         """The client's own counts."""
         return self.client.metrics()

@@ -25,7 +25,10 @@ class AsyncRawCollection(AsyncCollection[Any]):
         self, key: str, *, consistency: Consistency = "cached", timeout_s: float | None = None
     ) -> StoredState:
         """The state under a key. Raises StateNotFoundError."""
-        reply = await self._read("get", key, consistency, timeout_s)
+        self._check_consistency(consistency)
+        call = await self._begin("get", timeout_s)
+        check_key(key, self._calls.limits)
+        reply = await self._one(call, call.session.read(self.category.name, key, call.deadline_s))
         return stored_of(self.category.name, key, reply)
 
     async def get_many_raw(

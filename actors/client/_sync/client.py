@@ -18,6 +18,7 @@ from lightning_state.actors.category import (
     load_category,
 )
 from lightning_state.actors.client._sync.built_in import AgentCollection, ResearchCollection, VerificationCollection
+from lightning_state.actors.client._sync.cache import ClientCacheControl
 from lightning_state.actors.client._sync.calls import Calls
 from lightning_state.actors.client._sync.collection import Collection
 from lightning_state.actors.client._sync.raw import RawCollection
@@ -26,7 +27,7 @@ from lightning_state.actors.client.connecting import join
 from lightning_state.actors.client.decoding import unexpected
 from lightning_state.actors.core.checks import check_key
 from lightning_state.actors.core.messages import Resolution
-from lightning_state.actors.errors import LightningStateError
+from lightning_state.actors.errors import LightningStateError, UnknownCategoryError
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.models import State
 from lightning_state.actors.wire.channel_sync import ChannelTransport
@@ -58,6 +59,7 @@ class StateClient:
         self.verifications = VerificationCollection(self._calls, VERIFICATIONS)
         self._categories: dict[str, Category[Any]] = {category.name: category for category in BUILT_IN}
         self.verl = Verl(self._calls, self._categories)
+        self.cache = ClientCacheControl(self._calls, self._collection)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._calls!r}>"
@@ -117,7 +119,11 @@ class StateClient:
         session = self._calls.open(deadline_s)
         check_key(key, self._calls.limits)
         operation = session.resolve(category, key, request_id, deadline_s)
-        outcomes = self._calls.run(session, [operation], "resolve")
+        ticket = self._calls.cache.begin_write(session, operation)
+        try:
+            outcomes = self._calls.run(session, [operation], "resolve")
+        finally:
+            self._calls.cache.end_writes([ticket])
         outcome = outcomes[0]
         if isinstance(outcome, LightningStateError):
             raise outcome
@@ -135,13 +141,32 @@ class StateClient:
         return self._calls.limits
 
     def metrics(self) -> dict[str, Any]:
-        """This client's own figures: `calls` by operation, `errors` by code, `retries`, and `latencies`.
+        """This client's own figures: `calls` by operation, `errors` by code, `retries`, `latencies` and `cache`.
 
         Each of `latencies` is a `Timing` as a dict: an operation with one outcome ("ok", "absent" or the code of the
         first error of a batch), how often, and its p50, p95 and p99 of the last minute, retries included. What was
-        answered without asking the service is not among them.
+        answered without asking the service is not among them. Of the cache: `hits`, `misses`, `joined` (a read of the
+        same key was under way), `hit_rate`, `entries`, `bytes` (estimated) and `evicted`.
         """
-        return self._calls.counters.read()
+        return {**self._calls.counters.read(), "cache": self._calls.cache.read()}
+
+    def token(self, *, timeout_s: float | None = None) -> str:
+        """What this client has read and written, as an opaque string: hand it to another process.
+
+        There, `get(..., at_least=token)` answers with nothing older. Tokens of other services are refused.
+        """
+        self._calls.counters.called("token")
+        session = self._calls.open(self._calls.deadline(timeout_s))
+        return self._calls.cache.token(session.map.service_id)
+
+    def _collection(self, name: str) -> Collection[Any]:
+        category = self._categories.get(name)
+        if category is None:
+            raise UnknownCategoryError(
+                f"this client knows no category {name!r}: it knows {', '.join(sorted(self._categories))}; "
+                "name your own with category(MyModel) first"
+            )
+        return Collection(self._calls, category)
 
     def close(self) -> None:
         """Give up what is under way. Further calls raise ClientClosedError; closing again does nothing."""

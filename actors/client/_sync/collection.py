@@ -7,19 +7,22 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar
 
 from lightning_state.actors.category import Category
 from lightning_state.actors.client._sync.calls import Calls
 from lightning_state.actors.client.calling import Call
-from lightning_state.actors.client.decoding import Outcome, completed, state_of, stored, unexpected
+from lightning_state.actors.client.decoding import Outcome, body_of, completed, page_of, state_of, stored, unexpected
+from lightning_state.actors.client.flights import Flight
 from lightning_state.actors.client.pages import StatePage, key_after, merge
-from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_prefix
+from lightning_state.actors.core.cache_entries import Ticket
+from lightning_state.actors.core.checks import LIST_LIMIT, check_body, check_key, check_limit, check_prefix
 from lightning_state.actors.core.messages import Absent, List, Page, Reply, Value
 from lightning_state.actors.core.rows import Op
-from lightning_state.actors.core.session import Operation
+from lightning_state.actors.core.session import Operation, Session
+from lightning_state.actors.core.slots import slot_of
 from lightning_state.actors.errors import (
     InvalidStateError,
     LightningStateError,
@@ -52,40 +55,85 @@ class Collection(Generic[S]):
     def __init__(self, calls: Calls, category: Category[S]) -> None:
         self.category = category
         self._calls = calls
+        self._name = category.name
         self._ensured = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.category.name} of {self._calls.transport.service}>"
 
-    def get(self, key: str, *, consistency: Consistency = "cached", timeout_s: float | None = None) -> S:
+    def get(
+        self,
+        key: str,
+        *,
+        consistency: Consistency = "cached",
+        at_least: str | None = None,
+        timeout_s: float | None = None,
+    ) -> S:
         """The state under a key. Raises StateNotFoundError.
 
         "linearizable" asks the key's owner. "cached" may answer from this process, at most 3 s old in the worst case
-        and never older than what this client read or wrote before.
+        and never older than what this client read or wrote before; with `at_least`, the token of another client, also
+        never older than what that one had.
         """
-        reply = self._read("get", key, consistency, timeout_s)
-        return state_of(self.category, key, reply)
+        state = self._found("get", key, consistency, at_least, timeout_s)
+        if state is None:
+            raise StateNotFoundError(f"{self._name} {key!r} does not exist", category=self._name, key=key)
+        return state
 
-    def exists(self, key: str, *, consistency: Consistency = "cached", timeout_s: float | None = None) -> bool:
+    def exists(
+        self,
+        key: str,
+        *,
+        consistency: Consistency = "cached",
+        at_least: str | None = None,
+        timeout_s: float | None = None,
+    ) -> bool:
         """Whether a state is stored under a key."""
-        return not isinstance(self._read("exists", key, consistency, timeout_s), Absent)
+        return self._found("exists", key, consistency, at_least, timeout_s) is not None
 
     def get_many(
-        self, keys: Iterable[str], *, consistency: Consistency = "cached", timeout_s: float | None = None
+        self,
+        keys: Iterable[str],
+        *,
+        consistency: Consistency = "cached",
+        at_least: str | None = None,
+        timeout_s: float | None = None,
     ) -> dict[str, S]:
-        """Id → state, of those that exist, in the order asked; one round trip per shard."""
+        """Id → state, of those that exist, in the order asked; one round trip per shard for what is not cached."""
         self._check_consistency(consistency)
         call = self._begin("get_many", timeout_s)
         wanted = self._batch(keys)
         for key in wanted:
             check_key(key, self._calls.limits)
-        operations = [call.session.read(self.category.name, key, call.deadline_s) for key in wanted]
-        found: dict[str, S] = {}
-        for key, outcome in zip(wanted, self._calls.run(call.session, operations, call.name), strict=True):
-            reply = self._reply(outcome)
-            if not isinstance(reply, Absent):
-                found[key] = state_of(self.category, key, reply)
-        return found
+        fresh = self._calls.fresh(at_least, call.deadline_s)
+        found: dict[str, S | None] = dict.fromkeys(wanted)
+        missing = list(wanted)
+        if consistency == "cached":
+            self._take_in()
+            missing = []
+            for key in wanted:
+                entry = self._calls.cache.hit((self._name, key), fresh)
+                if entry is None:
+                    missing.append(key)
+                else:
+                    found[key] = self._opened(entry.value)
+        self._ask_many(call, missing, found)
+        return {key: state for key, state in found.items() if state is not None}
+
+    def warm(self, keys: Iterable[str], *, timeout_s: float | None = None) -> int:
+        """Read keys so that later reads are answered from memory; how many of them are held now. See `client.cache`."""
+        call = self._begin("warm", timeout_s)
+        wanted = tuple(dict.fromkeys(keys))
+        for key in wanted:
+            check_key(key, self._calls.limits)
+        cache, most = self._calls.cache, self._calls.limits.batch_keys
+        for begin in range(0, len(wanted), most):
+            batch = wanted[begin : begin + most]
+            for _ in range(2):  # what was asked while a first connection was being made could not be kept
+                missing = [key for key in batch if not cache.holds((self._name, key))]
+                if missing:
+                    self._ask_many(call, missing, {})
+        return sum(cache.holds((self._name, key)) for key in wanted)
 
     def set(
         self,
@@ -103,8 +151,15 @@ class Collection(Generic[S]):
         call = self._begin("set", timeout_s, request_id)
         key, body, checked = self._encoded(state)
         expected = state.version if expected_version is None else expected_version
-        reply = self._one(call, self._write(call, key, Op.SET, body, expected))
-        return stored(self.category, checked, body, reply)
+        operation = self._write(call, key, Op.SET, body, expected)
+        ticket = self._calls.cache.begin_write(call.session, operation)
+        try:
+            reply = self._one(call, operation)
+            result = stored(self.category, checked, body, reply)
+            self._calls.cache.wrote(ticket, operation, reply, body, result)
+        finally:
+            self._calls.cache.end_writes([ticket])
+        return result
 
     def set_many(
         self,
@@ -131,12 +186,20 @@ class Collection(Generic[S]):
                 sent[name] = self._write(own, key, Op.SET, body, expected), body, checked
             except LightningStateError as error:
                 results[name] = error
-        outcomes = self._calls.run(call.session, [operation for operation, _, _ in sent.values()], call.name)
-        for (name, (_, body, checked)), outcome in zip(sent.items(), outcomes, strict=True):
-            if isinstance(outcome, LightningStateError):
-                results[name] = completed(self.category, outcome)
-            else:
-                results[name] = stored(self.category, checked, body, outcome)
+        cache = self._calls.cache
+        tickets = [cache.begin_write(call.session, operation) for operation, _, _ in sent.values()]
+        try:
+            outcomes = self._calls.run(call.session, [operation for operation, _, _ in sent.values()], call.name)
+            for (name, (operation, body, checked)), ticket, outcome in zip(
+                sent.items(), tickets, outcomes, strict=True
+            ):
+                if isinstance(outcome, LightningStateError):
+                    results[name] = completed(self.category, outcome)
+                else:
+                    results[name] = result = stored(self.category, checked, body, outcome)
+                    cache.wrote(ticket, operation, outcome, body, result)
+        finally:
+            cache.end_writes(tickets)
         return results
 
     def update(
@@ -186,9 +249,15 @@ class Collection(Generic[S]):
         Raises StateNotFoundError and VersionConflictError.
         """
         call = self._begin("delete", timeout_s, request_id)
-        reply = self._one(call, self._write(call, key, Op.DELETE, b"", expected_version))
-        if not isinstance(reply, Value):
-            raise unexpected(reply)
+        operation = self._write(call, key, Op.DELETE, b"", expected_version)
+        ticket = self._calls.cache.begin_write(call.session, operation)
+        try:
+            reply = self._one(call, operation)
+            if not isinstance(reply, Value):
+                raise unexpected(reply)
+            self._calls.cache.wrote(ticket, operation, reply, None, None)
+        finally:
+            self._calls.cache.end_writes([ticket])
 
     def list(
         self,
@@ -220,21 +289,152 @@ class Collection(Generic[S]):
         shards = sorted(set(info.owners))
         operations = [session.listing(self.category.name, shard, request, call.deadline_s) for shard in shards]
         replies = [self._reply(outcome) for outcome in self._calls.run(session, operations, call.name)]
-        parts = [reply for reply in replies if isinstance(reply, Page)]
-        if len(parts) != len(replies):
-            raise unexpected(next(reply for reply in replies if not isinstance(reply, Page)))
+        parts = [page_of(reply) for reply in replies]
+        for shard, part in zip(shards, parts, strict=True):
+            self._saw(session, shard, part)
         return parts
 
-    def _read(self, operation: str, key: str, consistency: Consistency, timeout_s: float | None) -> Reply:
+    def _every(
+        self, operation: str, index: str, value: str, consistency: Consistency, timeout_s: float | None
+    ) -> tuple[S, ...]:
+        """All states with the value of an index, in key order; each shard's part from memory if it is there."""
         self._check_consistency(consistency)
         call = self._begin(operation, timeout_s)
-        check_key(key, self._calls.limits)
-        return self._one(call, call.session.read(self.category.name, key, call.deadline_s))
+        name, value = self._index({index: value})
+        parts: dict[int, tuple[S, ...]] = {}
+        info = call.session.map.categories[self._name]
+        shards = sorted(set(info.owners))
+        if consistency == "cached":
+            self._take_in()
+            for shard in shards:
+                entry = self._calls.cache.hit((self._name, name, value, shard))
+                if entry is not None:
+                    parts[shard] = entry.value
+        missing = [shard for shard in shards if shard not in parts]
+        if missing and not self._ask_parts(call, missing, name, value, parts):
+            return self._every_page(call, name, value)
+        return tuple(sorted((state for part in parts.values() for state in part), key=self.category.key))
+
+    def _every_page(self, call: Call, index: str, value: str) -> tuple[S, ...]:
+        found: tuple[S, ...] = ()
+        cursor: str | None = None
+        while True:
+            page = self._page(call, "", LIST_LIMIT, cursor, {index: value})
+            found += page.states
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+    def _ask_parts(
+        self, call: Call, shards: Sequence[int], index: str, value: str, parts: dict[int, tuple[S, ...]]
+    ) -> bool:
+        """Ask these shards for their parts of a list; False when one is longer than a page."""
+        session, cache = call.session, self._calls.cache
+        info = session.map.categories[self._name]
+        request = List(info.id, "", "", LIST_LIMIT, index, value)
+        operations = [session.listing(self._name, shard, request, call.deadline_s) for shard in shards]
+        slot = slot_of(info.id, "", len(info.owners))
+        tickets = [cache.begin_list((self._name, index, value, shard), slot) for shard in shards]
+        try:
+            outcomes = self._calls.run(session, operations, call.name)
+            for shard, ticket, outcome in zip(shards, tickets, outcomes, strict=True):
+                page = page_of(self._reply(outcome))
+                if page.more:
+                    return False
+                self._saw(session, shard, page)
+                parts[shard] = merge(self.category, [page], LIST_LIMIT).states
+                cache.listed(ticket, page.entries, parts[shard])
+        finally:
+            cache.give_up(tickets)
+        return True
+
+    def _saw(self, session: Session, shard: int, page: Page) -> None:
+        info = session.map.categories[self._name]
+        epoch = session.epoch(shard)
+        for row in page.entries:
+            self._calls.cache.saw_row(slot_of(info.id, row.key, len(info.owners)), epoch, row.revision)
+
+    def _found(
+        self, operation: str, key: str, consistency: Consistency, at_least: str | None, timeout_s: float | None
+    ) -> S | None:
+        """The state under a key; None when there is none."""
+        calls = self._calls
+        fresh = None if at_least is None else calls.fresh(at_least, calls.deadline(timeout_s))
+        if consistency == "cached":
+            if calls.transport.has_pushes():
+                calls.transport.take_in()
+            entry = calls.cache.hit((self._name, key), fresh)
+            if entry is not None:
+                calls.counters.called(f"{self._name}.{operation}")
+                return self._opened(entry.value)
+        self._check_consistency(consistency)
+        call = self._begin(operation, timeout_s)
+        check_key(key, calls.limits)
+        read = call.session.read(self._name, key, call.deadline_s)
+        if consistency == "cached" and fresh is None:
+            return self._join_or_ask(call, read)
+        return self._opened(self._ask(call, read, calls.cache.begin_read(call.session, read)))
+
+    def _join_or_ask(self, call: Call, read: Operation) -> S | None:
+        """Single flight: of reads of one key that are under way at once, one asks the owner."""
+        cache = self._calls.cache
+        ticket, joined = cache.join_or_begin(call.session, read, Flight())
+        if joined:
+            answered = ticket.flight.wait(call.deadline_s - time.monotonic())
+            if cache.landed(ticket, joined=answered):
+                return self._opened(ticket.flight.value)
+            ticket = cache.begin_read(call.session, read)
+        return self._opened(self._ask(call, read, ticket))
+
+    def _ask(self, call: Call, read: Operation, ticket: Ticket) -> Any:
+        """Ask the owner: see `caching.held` for what comes back."""
+        cache = self._calls.cache
+        try:
+            reply = self._one(call, read)
+            value = cache.answered(ticket, reply, self._decoded(read.key, reply))
+            if ticket.flight is not None:
+                ticket.flight.land(value)
+        finally:
+            cache.give_up([ticket])
+        return value
+
+    def _ask_many(self, call: Call, keys: Sequence[str], found: dict[str, S | None]) -> None:
+        """Ask the owners of these keys, and put what they answer into `found`."""
+        session, cache = call.session, self._calls.cache
+        operations = [session.read(self._name, key, call.deadline_s) for key in keys]
+        tickets = [cache.begin_read(session, operation) for operation in operations]
+        try:
+            outcomes = self._calls.run(session, operations, call.name)
+            for key, ticket, outcome in zip(keys, tickets, outcomes, strict=True):
+                reply = self._reply(outcome)
+                found[key] = state = self._decoded(key, reply)
+                cache.answered(ticket, reply, state)
+        finally:
+            cache.give_up(tickets)
+
+    def _take_in(self) -> None:
+        if self._calls.transport.has_pushes():
+            self._calls.transport.take_in()
+
+    def _decoded(self, key: str, reply: Reply) -> S | None:
+        return None if isinstance(reply, Absent) else state_of(self.category, key, reply)
+
+    def _opened(self, value: Any) -> S | None:
+        """What was held of a state: the state itself, or what a state that can be changed is decoded from each time."""
+        return self._decoded("", value) if isinstance(value, Value) else value
 
     def _change(self, call: Call, key: str, op: Op, change: bytes, expected: int) -> S:
         """A change that the shard works out from what is stored."""
         check_body(change, self._calls.limits)
-        return state_of(self.category, key, self._one(call, self._write(call, key, op, change, expected)))
+        operation = self._write(call, key, op, change, expected)
+        ticket = self._calls.cache.begin_write(call.session, operation)
+        try:
+            reply = self._one(call, operation)
+            result = state_of(self.category, key, reply)
+            self._calls.cache.wrote(ticket, operation, reply, body_of(reply), result)
+        finally:
+            self._calls.cache.end_writes([ticket])
+        return result
 
     def _begin(self, operation: str, timeout_s: float | None, request_id: str | None = None) -> Call:
         """Every public operation begins here: its deadline, its count, the session, its category registered."""

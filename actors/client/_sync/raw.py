@@ -26,7 +26,10 @@ class RawCollection(Collection[Any]):
 
     def get_raw(self, key: str, *, consistency: Consistency = "cached", timeout_s: float | None = None) -> StoredState:
         """The state under a key. Raises StateNotFoundError."""
-        reply = self._read("get", key, consistency, timeout_s)
+        self._check_consistency(consistency)
+        call = self._begin("get", timeout_s)
+        check_key(key, self._calls.limits)
+        reply = self._one(call, call.session.read(self.category.name, key, call.deadline_s))
         return stored_of(self.category.name, key, reply)
 
     def get_many_raw(

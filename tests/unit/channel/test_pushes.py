@@ -11,7 +11,9 @@ from tests.channel_service import ChannelService, eventually
 
 from lightning_state.actors.client import StateClient
 from lightning_state.actors.core.effects import Invalidate
-from lightning_state.actors.core.messages import PROTOCOL, Absent, Frame, Get
+from lightning_state.actors.core.messages import PROTOCOL, Absent, Frame, Get, List, Page
+from lightning_state.actors.core.rows import Entry
+from lightning_state.actors.limits import CacheSettings
 from lightning_state.actors.models import AgentState
 from lightning_state.actors.shard_actor.subscribers import Subscribers
 from lightning_state.actors.wire import pushes as pushes_wire
@@ -23,7 +25,14 @@ from lightning_state.actors.wire.handshake import Target
 from lightning_state.actors.wire.link_async import AsyncLink, connect_link
 from lightning_state.actors.wire.names import shard_name
 from lightning_state.actors.wire.peer import Peer
-from lightning_state.actors.wire.pushes import FlushAll, Invalidation, Pushed, decode_pushed
+from lightning_state.actors.wire.pushes import (
+    FlushAll,
+    Invalidation,
+    Invalidations,
+    ListInvalidation,
+    Pushed,
+    decode_pushed,
+)
 
 
 class Heard:
@@ -33,11 +42,23 @@ class Heard:
         self.changes: list[Invalidation] = []
         self.flushes: list[int] = []
 
-    def invalidated(self, shard: int, changes: list[Invalidation]) -> None:  # noqa: ARG002  # one shard is all there is
-        self.changes += changes
+    def opened(self, shard: int, epoch: int) -> None:
+        pass
+
+    def invalidated(self, shard: int, changes: Invalidations) -> None:  # noqa: ARG002  # there is one shard here
+        self.changes += changes.keys
 
     def flushed(self, shard: int) -> None:
         self.flushes.append(shard)
+
+    def lost(self, shard: int) -> None:
+        self.flushes.append(shard)
+
+    def proved(self, shard: int, sent_s: float) -> None:
+        pass
+
+    def forked(self) -> None:
+        pass
 
     def versions(self, key: str) -> list[int]:
         return [change.version for change in self.changes if change.key == key]
@@ -45,7 +66,7 @@ class Heard:
 
 @pytest.fixture
 def service() -> Iterator[ChannelService]:
-    with ChannelService() as running:
+    with ChannelService(cache=CacheSettings(enabled=False)) as running:
         yield running
 
 
@@ -152,7 +173,7 @@ async def test_too_many_keys_are_answered_by_flush_everything(service: ChannelSe
     pushes: list[Pushed] = []
     shard = service.shards[0]
     subscribers = shard.runtime.subscribers
-    subscribers._most = 3
+    subscribers.most = 3
     target = Target(shard_name(service.name, 0), "id-1", shard.runtime.epoch)
     link = await connect_link(service.endpoint(), target, on_push=pushes.append)
     link.track()
@@ -197,9 +218,55 @@ def test_changes_of_one_commit_are_one_push() -> None:
     peer = Written()
     frame = Frame(PROTOCOL, "s", 0, "", [Get(1, "a"), Get(1, "b"), Get(1, "c")])
     for index in range(3):
-        subscribers.shown(peer, frame, index, Absent(1, 1, 0, 0))
+        subscribers.shown(peer, frame.requests[index], Absent(1, 1, 0, 0), 0)
     subscribers.changed([Invalidate(1, "a", 7, 1, 1), Invalidate(1, "b", 7, 2, 1), Invalidate(1, "x", 7, 3, 1)])
     (push,) = peer.pushed
     assert not isinstance(push, FlushAll)
     assert [(key.key, key.epoch, key.revision, key.version) for key in push.keys] == [("a", 7, 1, 1), ("b", 7, 2, 1)]
-    assert set(subscribers._readers) == {(1, "c")}
+    assert set(subscribers._readers) == {(0, "c")}
+
+
+LISTED = List(0, "", "", 100, "status", "Ready")
+
+
+def page(*keys: str) -> Page:
+    return Page([Entry(key, 1, 1, b"{}", 1, 1) for key in keys], more=False)
+
+
+def told(peer: Written) -> list[ListInvalidation | str]:
+    """What lists and keys the connection heard of; forgotten then."""
+    heard: list[ListInvalidation | str] = []
+    for push in peer.pushed:
+        assert not isinstance(push, FlushAll)
+        heard += [*push.lists, *(change.key for change in push.keys)]
+    peer.pushed.clear()
+    return heard
+
+
+def test_a_list_is_tracked_by_its_value_and_by_its_members() -> None:
+    subscribers, peer = Subscribers(), Written()
+    ready = ListInvalidation(0, "status", "Ready")
+    subscribers.shown(peer, LISTED, page("a", "b"), subscribers.moment(LISTED))
+    subscribers.changed([Invalidate(1, "other", 7, 1, 1, {"status": "Failed"})])
+    assert told(peer) == []
+    subscribers.changed([Invalidate(1, "new", 7, 2, 1, {"status": "Ready"})])
+    assert told(peer) == [ready]
+    subscribers.changed([Invalidate(1, "b", 7, 3, 2, {"status": "Failed"})])  # it leaves the list
+    assert told(peer) == ["b"]
+
+
+def test_a_list_read_while_its_category_changed_is_told_of_before_it_is_shown() -> None:
+    """The page was read before the commit, or not: its reader must not keep it."""
+    subscribers, peer = Subscribers(), Written()
+    moment = subscribers.moment(LISTED)
+    subscribers.changed([Invalidate(1, "a", 7, 1, 2, {"status": "Failed"})])
+    subscribers.shown(peer, LISTED, page("a"), moment)
+    assert told(peer) == [ListInvalidation(0, "status", "Ready")]
+    assert not subscribers._readers
+
+
+def test_a_part_of_a_list_that_goes_on_is_not_tracked() -> None:
+    subscribers, peer = Subscribers(), Written()
+    subscribers.shown(peer, LISTED, Page(page("a").entries, more=True), subscribers.moment(LISTED))
+    subscribers.shown(peer, List(0, "", "", 100), page("a"), subscribers.moment(LISTED))
+    assert not subscribers._readers

@@ -1,0 +1,131 @@
+"""What a client's cache holds: channels, entries and operations under way, and the memory bounded in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from cachetools import Cache, LRUCache
+
+KeyPlace = tuple[str, str]
+"""(category, key)."""
+
+ListPlace = tuple[str, str, str, int]
+"""(category, index, value, shard): one shard's part of a list."""
+
+Place = KeyPlace | ListPlace
+
+
+class Stamp(NamedTuple):
+    """When something was true of a key. Compared in this order: within an epoch a slot's revisions only rise."""
+
+    epoch: int
+    revision: int
+    version: int
+
+
+NEVER = Stamp(0, 0, 0)
+
+
+@dataclass(slots=True, eq=False)
+class Channel:
+    """One connection to a shard, while it tells this client of changes. A shard connected anew has another one."""
+
+    shard: int
+    epoch: int
+    """The one the shard proved when the connection was made."""
+    proven_s: float
+    """When the question was sent whose answer came last: every push of before that moment has arrived."""
+    is_live: bool = True
+    revisions: dict[int, int] = field(default_factory=dict[int, int])
+    """Slot → the highest revision heard of: pushes of all revisions up to it have arrived."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A key's state, or a part of a list, that its channel promised to tell changes of."""
+
+    stamp: Stamp
+    value: Any
+    """Handed out as it is. None: known not to exist."""
+    slot: int
+    channel: Channel
+    expires_s: float
+    size_bytes: int
+    members: tuple[str, ...] = ()
+    """Of a part of a list: its keys."""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One read or own write under way, from before it is sent until its answer was taken in."""
+
+    place: Place
+    slot: int
+    channel: Channel | None
+    """The live one when it began: only what was asked over it is told of."""
+    is_write: bool = False
+    is_spoiled: bool = False
+    """What it answers may be outdated already: it is neither stored nor joined."""
+    pushed: Stamp = NEVER
+    """The newest change of the key that was pushed meanwhile."""
+    is_over: bool = False
+    flight: Any = None
+    """Whatever lets others wait for a read's answer."""
+
+
+class Entries(LRUCache[Place, Entry]):
+    """Least recently used out first, bounded in bytes; knows which list parts hold a key."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(size_bytes, getsizeof=_size_bytes)
+        self.evicted = 0
+        self._lists: dict[KeyPlace, set[Place]] = {}
+
+    def put(self, place: Place, entry: Entry) -> bool:
+        """Keep an entry in place of an older one; False when it alone is above the bound."""
+        self.pop(place, None)
+        if entry.size_bytes > self.maxsize:
+            return False
+        self[place] = entry
+        for key in entry.members:
+            self._lists.setdefault((place[0], key), set()).add(place)
+        return True
+
+    def peek(self, place: Place) -> Entry | None:
+        """The entry, not counted as a use."""
+        return Cache[Place, Entry].__getitem__(self, place) if place in self else None
+
+    def lists_with(self, place: KeyPlace) -> list[Place]:
+        """The list parts of which a key is a member."""
+        return list(self._lists.get(place, ()))
+
+    def drop(self, chosen: Callable[[Place, Entry], bool]) -> None:
+        """Forget the entries that are chosen."""
+        for place in list(self):
+            if chosen(place, Cache[Place, Entry].__getitem__(self, place)):
+                del self[place]
+
+    def popitem(self) -> tuple[Place, Entry]:
+        """Evict the least recently used."""
+        self.evicted += 1
+        return super().popitem()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        super().clear()
+        self._lists.clear()
+
+    def __delitem__(self, place: Place) -> None:
+        entry = Cache[Place, Entry].__getitem__(self, place)
+        super().__delitem__(place)
+        for key in entry.members:
+            holders = self._lists[place[0], key]
+            holders.discard(place)
+            if not holders:
+                del self._lists[place[0], key]
+
+
+def _size_bytes(entry: Entry) -> int:
+    return entry.size_bytes
