@@ -65,13 +65,14 @@ class Raw:
         self.service = service
         self.map: ServiceMap = service_map(service)
         self.seq = 0
+        self.session = f"raw-{uuid.uuid4().hex}"  # id() would come again, and its numbers would be answered already
 
     def place(self, category: str, key: str) -> tuple[int, int, int]:
         slot, shard = self.map.locate(self.map.categories[category], key)
         return slot, shard, self.map.shards[shard].epoch
 
     def send(self, shard: int, *requests: Request) -> list[Reply]:
-        return self.send_bytes(shard, encode(Frame(PROTOCOL, f"raw-{id(self)}", 0, "", list(requests))))
+        return self.send_bytes(shard, encode(Frame(PROTOCOL, self.session, 0, "", list(requests))))
 
     def send_bytes(self, shard: int, data: bytes) -> list[Reply]:
         actor: Any = ray.get_actor(shard_name(self.service, shard), NAMESPACE)
