@@ -223,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
     figures["machine"] = {
         "cpus": os.cpu_count(),
         "load_average_1_min": round(os.getloadavg()[0], 2),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "sqlite": apsw.sqlite_lib_version(),
         "apsw": apsw.apsw_version(),
