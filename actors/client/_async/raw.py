@@ -9,6 +9,7 @@ from typing import Any
 from lightning_state.actors.client._async.collection import AsyncCollection, Consistency
 from lightning_state.actors.client.calling import Call
 from lightning_state.actors.client.decoding import completed
+from lightning_state.actors.client.fencing import Fence
 from lightning_state.actors.client.pages import merge_entries
 from lightning_state.actors.client.stored import StoredPage, StoredState, entry_of, stored_of
 from lightning_state.actors.core.checks import check_body, check_key
@@ -56,6 +57,7 @@ class AsyncRawCollection(AsyncCollection[Any]):
         *,
         expected_version: int | None = None,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> StoredState:
         """Store the state in a JSON document under its key.
@@ -63,7 +65,7 @@ class AsyncRawCollection(AsyncCollection[Any]):
         `expected_version` None: the `version` in the document, 0 without one. Raises InvalidStateError when the
         document does not fit or names another id.
         """
-        call = await self._begin("set", timeout_s, request_id)
+        call = await self._begin("set", timeout_s, request_id, lock)
         body, version = self._checked(key, document)
         expected = version if expected_version is None else expected_version
         reply = await self._one(call, self._write(call, key, Op.SET, body, expected))
@@ -75,10 +77,11 @@ class AsyncRawCollection(AsyncCollection[Any]):
         *,
         expected_version: int | None = None,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> dict[str, StoredState | LightningStateError]:
         """Id → the stored state, or the error of that id: each is stored on its own; one round trip per shard."""
-        call = await self._begin("set_many", timeout_s)
+        call = await self._begin("set_many", timeout_s, lock=lock)
         results: dict[str, StoredState | LightningStateError] = dict.fromkeys(
             self._batch(documents), LightningStateError()
         )
@@ -106,10 +109,11 @@ class AsyncRawCollection(AsyncCollection[Any]):
         *,
         expected_version: int,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> StoredState:
         """Apply a JSON merge patch inside the shard, atomically."""
-        call = await self._begin("patch", timeout_s, request_id)
+        call = await self._begin("patch", timeout_s, request_id, lock)
         return await self._change_raw(call, key, Op.PATCH, self._json(patch), expected_version)
 
     async def update_status_raw(
@@ -119,10 +123,11 @@ class AsyncRawCollection(AsyncCollection[Any]):
         *,
         expected_version: int,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> StoredState:
         """Change the status inside the shard, atomically."""
-        call = await self._begin("update_status", timeout_s, request_id)
+        call = await self._begin("update_status", timeout_s, request_id, lock)
         return await self._change_raw(call, key, Op.STATUS, status.encode(), expected_version)
 
     async def update_progress_raw(
@@ -132,10 +137,11 @@ class AsyncRawCollection(AsyncCollection[Any]):
         *,
         expected_version: int,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> StoredState:
         """Record progress (fields by their JSON names) inside the shard, atomically."""
-        call = await self._begin("update_progress", timeout_s, request_id)
+        call = await self._begin("update_progress", timeout_s, request_id, lock)
         return await self._change_raw(call, key, Op.PROGRESS, self._json(changes), expected_version)
 
     async def list_raw(

@@ -15,6 +15,7 @@ from lightning_state.actors.category import Category
 from lightning_state.actors.client._sync.calls import Calls
 from lightning_state.actors.client.calling import Call
 from lightning_state.actors.client.decoding import Outcome, body_of, completed, page_of, state_of, stored, unexpected
+from lightning_state.actors.client.fencing import Fence, token_of
 from lightning_state.actors.client.flights import Flight
 from lightning_state.actors.client.pages import StatePage, key_after, merge
 from lightning_state.actors.core.cache_entries import Ticket
@@ -49,7 +50,9 @@ class Collection(Generic[S]):
     Any call may raise DeadlineExceededError (nothing was changed), ShardUnavailableError, ServiceNotFoundError or
     InvalidKeyError; every write also OutcomeUnknownError (it may or may not have happened: it names its request_id),
     OverloadedError, ValidationFailedError and ValidationUnavailableError. A write takes a `request_id`: the same id
-    again returns the first result and changes nothing; another write under it is an IdempotencyMismatchError.
+    again returns the first result and changes nothing; another write under it is an IdempotencyMismatchError. With a
+    `lock` it is admitted only while that is held, without one only while nobody holds one: LockedError, LockLostError,
+    StaleFencingTokenError.
     """
 
     def __init__(self, calls: Calls, category: Category[S]) -> None:
@@ -141,6 +144,7 @@ class Collection(Generic[S]):
         *,
         expected_version: int | None = None,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> S:
         """Store a state and return it as stored, with its version and time.
@@ -148,7 +152,7 @@ class Collection(Generic[S]):
         It must still have the version `state` was read at (0: must not exist yet); `expected_version` overrides
         that, and `ANY` means that the last writer wins. Raises VersionConflictError with the `current` state.
         """
-        call = self._begin("set", timeout_s, request_id)
+        call = self._begin("set", timeout_s, request_id, lock)
         key, body, checked = self._encoded(state)
         expected = state.version if expected_version is None else expected_version
         operation = self._write(call, key, Op.SET, body, expected)
@@ -167,6 +171,7 @@ class Collection(Generic[S]):
         *,
         expected_version: int | None = None,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> dict[str, S | LightningStateError]:
         """Id → the stored state, or the error of that id: each is stored on its own; one round trip per shard.
@@ -174,7 +179,7 @@ class Collection(Generic[S]):
         With a `request_id`, each key's own is `<request_id>/<key>`. Raises InvalidStateError for the whole batch only
         when it is too long or holds one id twice.
         """
-        call = self._begin("set_many", timeout_s)
+        call = self._begin("set_many", timeout_s, lock=lock)
         batch = self._distinct(states)
         results: dict[str, S | LightningStateError] = dict.fromkeys(batch, LightningStateError())
         sent: dict[str, tuple[Operation, bytes, S]] = {}
@@ -203,7 +208,13 @@ class Collection(Generic[S]):
         return results
 
     def update(
-        self, key: str, fn: Callable[[S], S], *, request_id: str | None = None, timeout_s: float | None = None
+        self,
+        key: str,
+        fn: Callable[[S], S],
+        *,
+        request_id: str | None = None,
+        lock: Fence | None = None,
+        timeout_s: float | None = None,
     ) -> S:
         """Replace a state by `fn(state)`, read again and re-applied when another writer was faster.
 
@@ -216,7 +227,13 @@ class Collection(Generic[S]):
             changed = fn(current)
             remaining_s = max(0.0, deadline_s - time.monotonic())
             try:
-                return self.set(changed, expected_version=current.version, request_id=request_id, timeout_s=remaining_s)
+                return self.set(
+                    changed,
+                    expected_version=current.version,
+                    request_id=request_id,
+                    lock=lock,
+                    timeout_s=remaining_s,
+                )
             except VersionConflictError as conflict:
                 if attempt == UPDATE_ATTEMPTS or time.monotonic() >= deadline_s:
                     raise
@@ -232,23 +249,30 @@ class Collection(Generic[S]):
         *,
         expected_version: int,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> S:
         """Apply a JSON merge patch (RFC 7386, field names as in JSON) inside the shard, atomically.
 
         `expected_version=ANY` applies it to whatever is stored. Raises StateNotFoundError and VersionConflictError.
         """
-        call = self._begin("patch", timeout_s, request_id)
+        call = self._begin("patch", timeout_s, request_id, lock)
         return self._change(call, key, Op.PATCH, self._json(patch), expected_version)
 
     def delete(
-        self, key: str, *, expected_version: int, request_id: str | None = None, timeout_s: float | None = None
+        self,
+        key: str,
+        *,
+        expected_version: int,
+        request_id: str | None = None,
+        lock: Fence | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         """Delete a state. Its versions are never used again, not even when it is created anew.
 
         Raises StateNotFoundError and VersionConflictError.
         """
-        call = self._begin("delete", timeout_s, request_id)
+        call = self._begin("delete", timeout_s, request_id, lock)
         operation = self._write(call, key, Op.DELETE, b"", expected_version)
         ticket = self._calls.cache.begin_write(call.session, operation)
         try:
@@ -436,7 +460,13 @@ class Collection(Generic[S]):
             self._calls.cache.end_writes([ticket])
         return result
 
-    def _begin(self, operation: str, timeout_s: float | None, request_id: str | None = None) -> Call:
+    def _begin(
+        self,
+        operation: str,
+        timeout_s: float | None,
+        request_id: str | None = None,
+        lock: Fence | None = None,
+    ) -> Call:
         """Every public operation begins here: its deadline, its count, the session, its category registered."""
         deadline_s = self._calls.deadline(timeout_s)
         name = f"{self.category.name}.{operation}"
@@ -445,7 +475,7 @@ class Collection(Generic[S]):
         if not self._ensured:
             session = self._calls.ensure(self.category, deadline_s)
             self._ensured = True
-        return Call(name, session, deadline_s, request_id)
+        return Call(name, session, deadline_s, request_id, lock)
 
     def _one(self, call: Call, operation: Operation) -> Reply:
         outcomes = self._calls.run(call.session, [operation], call.name)
@@ -466,6 +496,7 @@ class Collection(Generic[S]):
             deadline_s=call.deadline_s,
             now_ms=time.time_ns() // 1_000_000,
             request_id=call.request_id,
+            token=token_of(call.lock, self._name, key),
         )
 
     def _encoded(self, state: S) -> tuple[str, bytes, S]:
