@@ -71,11 +71,9 @@ class Graph:
         overwritten, then several; each first without and then with real time.
         """
         for component in self._components(range(len(self._edges)), _DATA | _TIME):
-            cycle = self._gravest(frozenset(component))
-            if cycle is not None:
-                yield self._without_relays(cycle)
+            yield self._without_relays(self._gravest(frozenset(component)))
 
-    def _gravest(self, component: frozenset[int]) -> list[Edge] | None:
+    def _gravest(self, component: frozenset[int]) -> list[Edge]:
         for extra in (frozenset[Dependency](), _TIME):
             searches: tuple[Callable[[], list[Edge] | None], ...] = (
                 lambda extra=extra: self._cycle(component, _WRITES | extra),
@@ -86,7 +84,7 @@ class Graph:
             for search in searches:
                 if (cycle := search()) is not None:
                     return cycle
-        return None
+        raise AssertionError("a component of all kinds of edges has a cycle of them")
 
     def _cycle(self, within: Collection[int], kinds: Collection[Dependency]) -> list[Edge] | None:
         """A short cycle of edges of these kinds."""

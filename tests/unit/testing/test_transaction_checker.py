@@ -110,6 +110,11 @@ ILLEGAL: dict[str, Case] = {
         AnomalyKind.G1A,
         checker._writers,
     ),
+    "aborted read, and somebody appends after": Case(
+        [aborted(tx("a", 1, 9, add("x", "1"))), tx("b", 1, 9, see("x", "1")), tx("c", 1, 9, add("x", "2"))],
+        AnomalyKind.G1A,
+        checker._writers,
+    ),
     "intermediate read": Case(
         [tx("a", 1, 9, add("x", "1"), add("x", "2")), tx("b", 2, 3, see("x", "1"))],
         AnomalyKind.G1B,
