@@ -32,6 +32,7 @@ class AnomalyKind(StrEnum):
     INTERNAL = "own appends not seen"
     INVENTED = "element nobody appended"
     REPEATED = "element applied twice"
+    REORDERED = "appends of one transaction out of their order"
     FORKED = "lists that do not extend each other"
     VERSION = "version against the order of the list"
     UNUSABLE = "history that cannot be judged"
@@ -119,6 +120,21 @@ def _repeated(lists: Lists) -> Iterator[Anomaly]:
             if len(set(reading.read.elements)) < len(reading.read.elements):
                 yield Anomaly(AnomalyKind.REPEATED, f"{lists.name(reading.reader)} read {name!r}: {reading.read}")
                 break
+
+
+def _reordered(lists: Lists) -> Iterator[Anomaly]:
+    """What a list shows of one transaction is how its appends began."""
+    shown: dict[tuple[int, str], list[str]] = {}
+    for name, key in lists.keys.items():
+        for element in dict.fromkeys(key.longest):
+            writer = lists.writers.get((name, element))
+            if writer in lists.happened:
+                shown.setdefault((writer, name), []).append(element)
+    for (writer, name), elements in shown.items():
+        appended = [each.element for each in appends_of(lists.transactions[writer]) if each.key == name]
+        if elements != appended[: len(elements)]:
+            who = f"{lists.name(writer)} appended {appended} to {name!r}"
+            yield Anomaly(AnomalyKind.REORDERED, f"{who}, the list shows {elements} of them")
 
 
 def _forked(lists: Lists) -> Iterator[Anomaly]:
@@ -277,6 +293,7 @@ _RULES: tuple[Callable[[Lists], Iterator[Anomaly]], ...] = (
     _writers,
     _intermediate,
     _repeated,
+    _reordered,
     _forked,
     _versions,
     _cycles,
