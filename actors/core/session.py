@@ -27,6 +27,7 @@ from lightning_state.actors.core.messages import (
     Get,
     List,
     Pending,
+    Recall,
     Refused,
     Reply,
     Request,
@@ -192,6 +193,7 @@ class Session:
         deadline_s: float,
         now_ms: int,
         request_id: str | None = None,
+        intent: bytes = b"",
     ) -> Operation:
         """Begin a write. Without a `request_id` it gets one that sorts by time and is unique.
 
@@ -204,7 +206,7 @@ class Session:
             check_request_id(request_id)
         seq = self._number()
         name = request_id or generated_id(now_ms, self.name, seq)
-        template = Write(slot, 0, key, op, body, expected, name, seq, request_id is None)
+        template = Write(slot, 0, key, op, body, expected, name, seq, request_id is None, intent=intent)
         return Operation(category, key, template, deadline_s)
 
     def resolve(self, category: str, key: str, request_id: str, deadline_s: float) -> Operation:
@@ -212,6 +214,14 @@ class Session:
         slot = self._slot(category, key)
         check_request_id(request_id)
         return Operation(category, key, Resolve(slot, 0, key, request_id, self._number()), deadline_s)
+
+    def recall(  # noqa: PLR0917  # a write's own parameters, in their order
+        self, category: str, key: str, op: Op, intent: bytes, request_id: str, deadline_s: float
+    ) -> Operation:
+        """Begin asking what a write did, or else what is stored: for a write that depends on what is."""
+        slot = self._slot(category, key)
+        check_request_id(request_id)
+        return Operation(category, key, Recall(slot, key, op, intent, request_id), deadline_s)
 
     def route(self, operation: Operation) -> tuple[int, int]:
         """(slot, shard) that an operation on a key is for, by the map in use."""
@@ -228,7 +238,7 @@ class Session:
         if isinstance(template, List):
             return operation.shard or 0, template
         shard = self.map.categories[operation.category].owners[index_of_slot(template.slot)]
-        if isinstance(template, Get):
+        if isinstance(template, Get | Recall):
             return shard, template
         changes: dict[str, Any] = {"epoch": self.epoch(shard)}
         if isinstance(template, Write):

@@ -30,6 +30,8 @@ from lightning_state.actors.core.messages import (
     Get,
     List,
     Page,
+    Recall,
+    Recalled,
     Refused,
     Reply,
     Request,
@@ -221,7 +223,7 @@ class Shard:
         for operation, row in zip(operations, rows, strict=True):
             self._apply(operation, row)
         for operation, row in zip(operations, rows, strict=True):
-            self._finish(operation, result(row))
+            self._finish(operation, result(operation, row))
         self._release_pages()
         return self._flush(now_us)
 
@@ -268,6 +270,8 @@ class Shard:
             self._read(call, index, request)
         elif isinstance(request, List):
             self._list(call, index, request)
+        elif isinstance(request, Recall):
+            self._recall(Waiter(call, index, frame.session, 0), request, frame.principal)
         else:
             self._admit_write(Waiter(call, index, frame.session, request.seq), request, frame.principal, session)
 
@@ -297,6 +301,11 @@ class Shard:
         ticket = self._ticket()
         self._scans[ticket] = (call, index, request)
         self._effects.append(Scan(ticket, request))
+
+    def _recall(self, waiter: Waiter, request: Recall, principal: str) -> None:
+        self._owned(request.slot)
+        check_request_id(request.request_id)
+        self._enqueue(Operation(request, principal, digest_of(request), [waiter]))
 
     def _admit_write(self, waiter: Waiter, request: Write | Resolve, principal: str, session: Session) -> None:
         slot = self._owned(request.slot)
@@ -341,6 +350,10 @@ class Shard:
             if request.op is Op.BAR:
                 raise ProtocolError("a bar is written by Resolve, not by Write")
             check_body(request.body, self.limits)
+        self._enqueue(operation)
+
+    def _enqueue(self, operation: Operation) -> None:
+        request = operation.request
         self._check_place(request.slot, request.key)
         queue = self._queues.get(operation.place)
         if self._pending >= self.limits.shard_queue or (queue and len(queue) >= self.limits.key_queue):
@@ -383,6 +396,8 @@ class Shard:
         try:
             if isinstance(operation.request, Resolve):
                 self._prepare_resolve(operation)
+            elif isinstance(operation.request, Recall):
+                self._prepare_recall(operation, operation.request, operation.base)
             else:
                 self._prepare_write(operation, operation.request, operation.base)
         except LightningStateError as error:
@@ -395,12 +410,20 @@ class Shard:
         else:
             self._finish(operation, Resolution(applied.op is not Op.BAR, applied.version))
 
+    def _prepare_recall(self, operation: Operation, recall: Recall, base: Entry) -> None:
+        slot = self.slots[recall.slot]
+        slot.check_not_barred(operation)
+        if operation.applied is None:
+            self._finish(operation, found(recall.slot, slot, self._current(recall.slot, base)))
+        else:
+            applied = upcast(self._registered(category_of_slot(recall.slot)).category, operation.applied)
+            self._finish(operation, Recalled(repeated(operation, recall, applied, slot)))
+
     def _prepare_write(self, operation: Operation, write: Write, base: Entry) -> None:
         slot = self.slots[write.slot]
         registered = self._registered(category_of_slot(write.slot))
         operation.base = upcast(registered.category, base)
-        if (operation.principal, write.request_id) in slot.barred:
-            raise RequestBarredError(f"request {write.request_id!r} was declared not applied; use a new id")
+        slot.check_not_barred(operation)
         if operation.applied is not None:
             applied = upcast(registered.category, operation.applied)
             self._finish(operation, repeated(operation, write, applied, slot))
@@ -418,7 +441,8 @@ class Shard:
     def _finish(self, operation: Operation, reply: Reply) -> None:
         """Answer everybody who waits for this write, and let the key's next one begin."""
         for waiter in operation.waiters:
-            self._sessions.remember(waiter.session, waiter.seq, reply)
+            if not isinstance(operation.request, Recall):
+                self._sessions.remember(waiter.session, waiter.seq, reply)
             self._respond(waiter.call, waiter.index, reply)
         if isinstance(operation.request, Write):
             del self._writes[operation.identity]
