@@ -38,7 +38,7 @@ Consistency = Literal["cached", "linearizable"]
 UPDATE_ATTEMPTS = 32
 """How often `update` re-applies its function before it gives up with the last conflict."""
 
-_UPDATE = b"update"
+UPDATE = b"update"
 """The intent of `update`: what its function makes of a newer state is still the same request."""
 
 _UPDATE_BACKOFF_S = 0.002
@@ -214,7 +214,7 @@ class AsyncCollection(Generic[S]):
         changes the key, and the last VersionConflictError when it never won.
         """
         call = await self._begin("update", timeout_s, request_id)
-        current, applied = await self._recalled(call, key, _UPDATE)
+        current, applied = await self._recalled(call, key)
         if applied:
             return current
         for attempt in range(1, UPDATE_ATTEMPTS + 1):
@@ -223,7 +223,7 @@ class AsyncCollection(Generic[S]):
             if self.category.key(changed) != key:
                 raise InvalidStateError(f"{self._name} {key!r}: an update cannot change the key of a state")
             try:
-                return await self._set(call, changed, current.version, _UPDATE)
+                return await self._set(call, changed, current.version, UPDATE)
             except VersionConflictError as conflict:
                 if attempt == UPDATE_ATTEMPTS or time.monotonic() >= call.deadline_s:
                     raise
@@ -255,8 +255,10 @@ class AsyncCollection(Generic[S]):
 
         Raises StateNotFoundError and VersionConflictError.
         """
-        call = await self._begin("delete", timeout_s, request_id)
-        operation = self._write(call, key, Op.DELETE, b"", expected_version)
+        await self._delete(await self._begin("delete", timeout_s, request_id), key, expected_version)
+
+    async def _delete(self, call: Call, key: str, expected: int, intent: bytes = b"") -> None:
+        operation = self._write(call, key, Op.DELETE, b"", expected, intent)
         ticket = self._calls.cache.begin_write(call.session, operation)
         try:
             reply = await self._one(call, operation)
@@ -365,19 +367,24 @@ class AsyncCollection(Generic[S]):
         for row in page.entries:
             self._calls.cache.saw_row(slot_of(info.id, row.key, len(info.owners)), epoch, row.revision)
 
-    async def _recalled(self, call: Call, key: str, intent: bytes) -> tuple[S, bool]:
-        """What the write of the call's request id stored, and True; if there is none, what is stored, and False."""
-        cache = self._calls.cache
+    async def _recalled(self, call: Call, key: str) -> tuple[S, bool]:
+        """What the update of the call's request id stored, and True; else what is stored, and False."""
+        if call.request_id is not None:
+            value, applied = await self._recall(call, key, Op.SET, UPDATE)
+            return state_of(self.category, key, value), applied
         check_key(key, self._calls.limits)
-        if call.request_id is None:
-            read = call.session.read(self._name, key, call.deadline_s)
-            current = self._opened(await self._ask(call, read, cache.begin_read(call.session, read)))
-            return (self._missing(key) if current is None else current), False
-        asked = call.session.recall(self._name, key, Op.SET, intent, call.request_id, call.deadline_s)
+        read = call.session.read(self._name, key, call.deadline_s)
+        current = self._opened(await self._ask(call, read, self._calls.cache.begin_read(call.session, read)))
+        return (self._missing(key) if current is None else current), False
+
+    async def _recall(self, call: Call, key: str, op: Op, intent: bytes) -> tuple[Reply, bool]:
+        """The result of the write of the call's request id, and True; else the last committed state, and False."""
+        check_key(key, self._calls.limits)
+        asked = call.session.recall(self._name, key, op, intent, call.request_id or "", call.deadline_s)
         reply = await self._one(call, asked)
         value = reply.value if isinstance(reply, Recalled) else reply
-        cache.passed((self._name, key), value)
-        return state_of(self.category, key, value), value is not reply
+        self._calls.cache.passed((self._name, key), value)
+        return value, value is not reply
 
     async def _found(
         self, operation: str, key: str, consistency: Consistency, at_least: str | None, timeout_s: float | None
