@@ -224,7 +224,7 @@ class Session:
         return Operation(category, key, Recall(slot, key, op, intent, request_id), deadline_s)
 
     def route(self, operation: Operation) -> tuple[int, int]:
-        """(slot, shard) that an operation on a key is for, by the map in use."""
+        """(slot, shard) that an operation on a key is for, by the map in use. Raises ProtocolError for a list."""
         template = operation.template
         if isinstance(template, List):
             raise ProtocolError("a list is of many slots")
