@@ -34,6 +34,7 @@ from lightning_state.actors.core.messages import (
     Get,
     List,
     Pending,
+    Recall,
     Refused,
     Release,
     Renew,
@@ -218,6 +219,7 @@ class Session:
         deadline_s: float,
         now_ms: int,
         request_id: str | None = None,
+        intent: bytes = b"",
         token: int = 0,
     ) -> Operation:
         """Begin a write, under a lock's `token` if there is one. Without a `request_id` it gets a unique, sortable one.
@@ -231,7 +233,7 @@ class Session:
             check_request_id(request_id)
         seq = self._number()
         name = request_id or generated_id(now_ms, self.name, seq)
-        template = Write(slot, 0, key, op, body, expected, name, seq, request_id is None, token=token)
+        template = Write(slot, 0, key, op, body, expected, name, seq, request_id is None, intent=intent, token=token)
         return Operation(category, key, template, deadline_s)
 
     def resolve(self, category: str, key: str, request_id: str, deadline_s: float) -> Operation:
@@ -261,8 +263,16 @@ class Session:
         """Begin starting a lease's time anew."""
         return Operation(category, key, Renew(self._slot(category, key), 0, key, token), deadline_s)
 
+    def recall(  # noqa: PLR0917  # a write's own parameters, in their order
+        self, category: str, key: str, op: Op, intent: bytes, request_id: str, deadline_s: float
+    ) -> Operation:
+        """Begin asking what a write did, or else what is stored: for a write that depends on what is."""
+        slot = self._slot(category, key)
+        check_request_id(request_id)
+        return Operation(category, key, Recall(slot, key, op, intent, request_id), deadline_s)
+
     def route(self, operation: Operation) -> tuple[int, int]:
-        """(slot, shard) that an operation on a key is for, by the map in use."""
+        """(slot, shard) that an operation on a key is for, by the map in use. Raises ProtocolError for a list."""
         template = operation.template
         if isinstance(template, List):
             raise ProtocolError("a list is of many slots")
@@ -276,7 +286,7 @@ class Session:
         if isinstance(template, List):
             return operation.shard or 0, template
         shard = self.map.categories[operation.category].owners[index_of_slot(template.slot)]
-        if isinstance(template, Get):
+        if isinstance(template, Get | Recall):
             return shard, template
         changes: dict[str, Any] = {"epoch": self.epoch(shard)}
         if isinstance(template, Acquire):

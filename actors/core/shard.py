@@ -33,6 +33,8 @@ from lightning_state.actors.core.messages import (
     Leased,
     List,
     Page,
+    Recall,
+    Recalled,
     Refused,
     Release,
     Renew,
@@ -238,7 +240,7 @@ class Shard:
         for operation, row in zip(operations, rows, strict=True):
             self._apply(operation, row)
         for operation, row in zip(operations, rows, strict=True):
-            self.finish(operation, result(row) if operation.grant is None else self.leases.result(operation))
+            self.finish(operation, result(operation, row) if operation.grant is None else self.leases.result(operation))
         self._release_pages()
         return self._flush(now_us)
 
@@ -298,6 +300,8 @@ class Shard:
         elif isinstance(request, Renew):
             self._owned(request.slot)
             self.respond(call, index, self.leases.renew(request.slot, request.key, request.token))
+        elif isinstance(request, Recall):
+            self._recall(Waiter(call, index, frame.session, 0), request, frame.principal)
         else:
             self._admit_write(Waiter(call, index, frame.session, request.seq), request, frame.principal, session)
 
@@ -327,6 +331,11 @@ class Shard:
         ticket = self._ticket()
         self._scans[ticket] = (call, index, request)
         self.effects.append(Scan(ticket, request))
+
+    def _recall(self, waiter: Waiter, request: Recall, principal: str) -> None:
+        self._owned(request.slot)
+        check_request_id(request.request_id)
+        self._enqueue(Operation(request, principal, digest_of(request), [waiter]))
 
     def _admit_write(
         self, waiter: Waiter, request: Write | Resolve | Acquire | Release, principal: str, session: Session
@@ -375,6 +384,10 @@ class Shard:
                 return
             if isinstance(request, Write):
                 check_change(request, self.limits)
+        self._enqueue(operation)
+
+    def _enqueue(self, operation: Operation) -> None:
+        request = operation.request
         self._check_place(request.slot, request.key)
         queue = self.queues.get(operation.place)
         if self._pending >= self.limits.shard_queue or (queue and len(queue) >= self.limits.key_queue):
@@ -383,7 +396,7 @@ class Shard:
                 retry_after_s=_OVERLOADED_RETRY_S,
             )
         self._pending += 1
-        if not isinstance(request, Resolve):
+        if not isinstance(request, Resolve | Recall):
             self._writes[operation.identity] = operation
         if queue is None:
             self.queues[operation.place] = deque([operation])
@@ -420,6 +433,8 @@ class Shard:
         try:
             if isinstance(operation.request, Resolve):
                 self._prepare_resolve(operation)
+            elif isinstance(operation.request, Recall):
+                self._prepare_recall(operation, operation.request, operation.base)
             elif isinstance(operation.request, Write):
                 self._prepare_write(operation, operation.request, operation.base)
         except LightningStateError as error:
@@ -432,12 +447,20 @@ class Shard:
         else:
             self.finish(operation, Resolution(applied.op is not Op.BAR, applied.version))
 
+    def _prepare_recall(self, operation: Operation, recall: Recall, base: Entry) -> None:
+        slot = self.slots[recall.slot]
+        slot.check_not_barred(operation)
+        if operation.applied is None:
+            self.finish(operation, found(recall.slot, slot, self._current(recall.slot, base)))
+        else:
+            applied = upcast(self._registered(category_of_slot(recall.slot)).category, operation.applied)
+            self.finish(operation, Recalled(repeated(operation, recall, applied, slot)))
+
     def _prepare_write(self, operation: Operation, write: Write, base: Entry) -> None:
         slot = self.slots[write.slot]
         registered = self._registered(category_of_slot(write.slot))
         operation.base = upcast(registered.category, base)
-        if (operation.principal, write.request_id) in slot.barred:
-            raise RequestBarredError(f"request {write.request_id!r} was declared not applied; use a new id")
+        slot.check_not_barred(operation)
         if operation.applied is not None:
             applied = upcast(registered.category, operation.applied)
             self.finish(operation, repeated(operation, write, applied, slot))
@@ -461,9 +484,10 @@ class Shard:
     def answer(self, operation: Operation, reply: Reply) -> None:
         """Answer everybody who waits for an operation; it is over."""
         for waiter in operation.waiters:
-            self._sessions.remember(waiter.session, waiter.seq, reply)
+            if not isinstance(operation.request, Recall):
+                self._sessions.remember(waiter.session, waiter.seq, reply)
             self.respond(waiter.call, waiter.index, reply)
-        if not isinstance(operation.request, Resolve):
+        if not isinstance(operation.request, Resolve | Recall):
             del self._writes[operation.identity]
         self._pending -= 1
 

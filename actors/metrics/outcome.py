@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_state.actors.core.messages import Absent, Get, List, Refused, Reply, Request, Resolve, Write
+from lightning_state.actors.core.messages import Absent, Get, List, Refused, Reply, Request, Write
 from lightning_state.actors.errors import BY_CODE
 
 OK = "ok"
@@ -19,7 +19,7 @@ def kind_of(request: Request) -> str:
         return "get"
     if isinstance(request, List):
         return "list"
-    return "resolve" if isinstance(request, Resolve) else type(request).__name__.lower()
+    return type(request).__name__.lower()
 
 
 def outcome_of(reply: Reply) -> str:

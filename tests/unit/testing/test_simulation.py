@@ -89,7 +89,7 @@ def acknowledged_before_the_commit(patch: pytest.MonkeyPatch) -> None:
         _, operations, rows = self._committing
         for operation, row in zip(operations, rows, strict=True):
             for waiter in operation.waiters:
-                self.respond(waiter.call, waiter.index, replies.result(row))
+                self.respond(waiter.call, waiter.index, replies.result(operation, row))
             operation.waiters.clear()
 
     patch.setattr(Shard, "_begin_commit", eager)
