@@ -45,6 +45,8 @@ def freeze(value: JsonValue) -> Any:
 
     Raises ValueError for NaN and infinities: JSON has no such numbers, and not every parser refuses them.
     """
+    if type(value) is str:  # most of what states hold: nothing else need be asked of it
+        return value
     if isinstance(value, float) and not isfinite(value):
         raise ValueError("a number must be finite")
     if isinstance(value, dict):
