@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from lightning_state.actors.core.change import decide
-from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_request_id
+from lightning_state.actors.core.checks import check_body, check_key, check_request_id
 from lightning_state.actors.core.depths import Depths
 from lightning_state.actors.core.effects import (
     Commit,
@@ -25,6 +25,7 @@ from lightning_state.actors.core.effects import (
     Validate,
 )
 from lightning_state.actors.core.hot import HotEntries
+from lightning_state.actors.core.listing import check_list
 from lightning_state.actors.core.messages import (
     Frame,
     Get,
@@ -35,20 +36,28 @@ from lightning_state.actors.core.messages import (
     Refused,
     Reply,
     Request,
-    Resolution,
     Resolve,
     Write,
 )
 from lightning_state.actors.core.operation import Loading, Operation, Waiter, digest_of
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
-from lightning_state.actors.core.replies import Slot, check_same, found, repeated, result, upcast
+from lightning_state.actors.core.replies import (
+    RETRY_S,
+    Slot,
+    check_key_of,
+    check_same,
+    found,
+    repeated,
+    resolution,
+    result,
+    upcast,
+)
 from lightning_state.actors.core.request_ids import origin_of
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
 from lightning_state.actors.core.sessions import Session, Sessions
 from lightning_state.actors.core.slots import category_of_slot, slot_of
 from lightning_state.actors.errors import (
-    IdempotencyMismatchError,
     LightningStateError,
     NotOwnerError,
     OverloadedError,
@@ -60,7 +69,6 @@ from lightning_state.actors.limits import Limits
 
 _COMMIT_ROWS = 1_024
 _COMMIT_BYTES = 8 * 1024 * 1024
-_OVERLOADED_RETRY_S = 0.05
 
 
 class Shard:
@@ -75,6 +83,8 @@ class Shard:
         self._sessions = Sessions()
         self._queues: dict[tuple[int, str], deque[Operation]] = {}
         self._writes: dict[tuple[int, str, str], Operation] = {}
+        self._resolving: dict[tuple[int, str, str], Operation] = {}
+        # The newest under each id; those of one id are all of one key, so it is also the last to be answered.
         self._pending = 0
         self._loading: dict[tuple[int, str], Loading] = {}
         self._loads: dict[int, tuple[int, str]] = {}
@@ -251,8 +261,9 @@ class Shard:
                 self._respond(call, index, refused)
         for call, index, _ in (*self._scans.values(), *self._held):
             self._respond(call, index, refused)
-        for memory in (self._queues, self._writes, self._loading, self._loads, self._lookups, self._scans):
+        for memory in (self._queues, self._writes, self._resolving, self._loading, self._loads, self._lookups):
             memory.clear()
+        self._scans.clear()
         self._held.clear()
         self._judging.clear()
         self._ready.clear()
@@ -291,13 +302,7 @@ class Shard:
         category = self._registered(request.category_id).category
         if not any(category_of_slot(slot) == request.category_id for slot in self.slots):
             raise NotOwnerError(f"no slot of {category.name} is owned here")
-        if request.limit < 1:
-            raise ProtocolError(f"a list of at most {request.limit} states: the limit is at least 1")
-        if request.index and request.index not in category.indexes:
-            raise UnknownCategoryError(
-                f"{category.name} has no index {request.index!r}; it has {', '.join(category.indexes) or 'none'}"
-            )
-        check_limit(request.limit)
+        check_list(request, category)
         ticket = self._ticket()
         self._scans[ticket] = (call, index, request)
         self._effects.append(Scan(ticket, request))
@@ -339,10 +344,8 @@ class Shard:
         check_request_id(request.request_id)
         operation = Operation(request, principal, digest_of(request), [waiter])
         pending = self._writes.get(operation.identity)
-        if isinstance(request, Resolve):
-            if pending is not None and pending.request.key != request.key:
-                raise IdempotencyMismatchError(f"request {request.request_id!r} is one of {pending.request.key!r}")
-        else:
+        check_key_of(operation, pending or self._resolving.get(operation.identity))
+        if isinstance(request, Write):
             if pending is not None:
                 check_same(pending.digest, operation)
                 pending.waiters.append(waiter)
@@ -359,11 +362,13 @@ class Shard:
         if self._pending >= self.limits.shard_queue or (queue and len(queue) >= self.limits.key_queue):
             raise OverloadedError(
                 f"too many writes are waiting for {request.key!r} or its shard: try again later",
-                retry_after_s=_OVERLOADED_RETRY_S,
+                retry_after_s=RETRY_S,
             )
         self._pending += 1
         if isinstance(request, Write):
             self._writes[operation.identity] = operation
+        elif isinstance(request, Resolve):
+            self._resolving[operation.identity] = operation
         if queue is None:
             self._queues[operation.place] = deque([operation])
             self._next.append(operation)
@@ -408,7 +413,7 @@ class Shard:
         if applied is None:
             self._ready.append(operation)
         else:
-            self._finish(operation, Resolution(applied.op is not Op.BAR, applied.version))
+            self._finish(operation, resolution(operation, applied))
 
     def _prepare_recall(self, operation: Operation, recall: Recall, base: Entry) -> None:
         slot = self.slots[recall.slot]
@@ -446,6 +451,8 @@ class Shard:
             self._respond(waiter.call, waiter.index, reply)
         if isinstance(operation.request, Write):
             del self._writes[operation.identity]
+        elif self._resolving.get(operation.identity) is operation:
+            del self._resolving[operation.identity]
         self._pending -= 1
         queue = self._queues[operation.place]
         queue.popleft()

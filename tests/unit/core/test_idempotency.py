@@ -183,6 +183,44 @@ def test_resolve_under_another_key_does_not_overtake_the_pending_request(driver:
     assert [row.op for row in driver.store.rows] == [Op.SET]
 
 
+def test_a_write_does_not_pass_a_resolve_of_its_id_under_another_key(driver: ShardDriver) -> None:
+    asked = driver.send(driver.resolve("b", "x"))
+    assert code(driver.reply(driver.send(driver.write("a", request_id="x")))) == "overloaded"
+    driver.settle()
+    assert driver.reply(asked) == Resolution(applied=False, version=0)
+    assert [row.op for row in driver.store.rows] == [Op.BAR]
+    assert code(driver.ask(driver.write("a", request_id="x"))) == "request_barred"
+
+
+def test_a_write_that_was_applied_is_not_told_otherwise_while_its_id_is_resolved_under_another_key(
+    driver: ShardDriver,
+) -> None:
+    write = driver.write("a", request_id="x")
+    first = driver.ask(write)
+    asked = driver.send(driver.resolve("b", "x"))
+    assert code(driver.reply(driver.send(again(write, seq=50)))) == "overloaded"
+    driver.settle()
+    assert code(driver.reply(asked)) == "idempotency_mismatch"
+    assert driver.ask(again(write, seq=51)) == first
+
+
+def test_resolve_under_another_key_than_the_applied_writes_is_refused(driver: ShardDriver) -> None:
+    driver.ask(driver.write("a", request_id="x"))
+    assert code(driver.ask(driver.resolve("b", "x"))) == "idempotency_mismatch"
+    assert driver.ask(driver.resolve("a", "x")) == Resolution(applied=True, version=1)
+    assert len(driver.store.rows) == 1
+
+
+def test_resolves_of_one_id_under_two_keys_write_one_bar(driver: ShardDriver) -> None:
+    first, second = driver.send(driver.resolve("a", "x")), driver.send(driver.resolve("b", "x"))
+    third = driver.send(driver.resolve("a", "x"))
+    driver.settle()
+    assert driver.reply(first) == driver.reply(third) == Resolution(applied=False, version=0)
+    assert code(driver.reply(second)) == "idempotency_mismatch"
+    assert driver.ask(driver.resolve("b", "x")) == Resolution(applied=False, version=0)
+    assert [row.op for row in driver.store.rows] == [Op.BAR]
+
+
 def test_resolve_bars_what_was_not_applied_for_ever(driver: ShardDriver) -> None:
     late = driver.write("a")
     assert driver.ask(driver.resolve("a", late.request_id)) == Resolution(applied=False, version=0)
