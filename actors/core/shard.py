@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from lightning_state.actors.core.change import decide
 from lightning_state.actors.core.checks import check_body, check_key, check_request_id
 from lightning_state.actors.core.depths import Depths
@@ -53,7 +55,6 @@ from lightning_state.actors.core.replies import (
     result,
     upcast,
 )
-from lightning_state.actors.core.request_ids import origin_of
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
 from lightning_state.actors.core.sessions import Session, Sessions
 from lightning_state.actors.core.slots import category_of_slot, slot_of
@@ -319,26 +320,23 @@ class Shard:
         if waiter.seq < session.floor:
             raise RequestBarredError("this request was answered already and its answer acknowledged")
         identity = (request.slot, principal, request.request_id)
-        answer = session.answer(waiter.seq, identity) if isinstance(request, Write) else session.answers.get(waiter.seq)
-        if answer is not None:
-            self._respond(waiter.call, waiter.index, answer)
+        refused = session.refusal(waiter.seq, identity if isinstance(request, Write) else None)
+        if refused is None and not session.has_applied(waiter.seq) and identity not in self._writes:
+            refused = session.turns_away(waiter.seq)
+        if refused is not None:
+            self._respond(waiter.call, waiter.index, refused)
             return
-        if isinstance(request, Write) and not request.fresh:
-            session.repeated(waiter.seq, identity)
-            self._supersede(waiter, request.request_id)
+        if isinstance(request, Write):
+            if session.has_applied(waiter.seq):
+                request = msgspec.structs.replace(request, fresh=False)
+            if not request.fresh:
+                session.repeated(waiter.seq, identity)
+                self._sessions.supersede(waiter.session, waiter.seq, request.request_id)
         try:
             self._join_or_enqueue(waiter, request, principal)
         except LightningStateError as error:
-            # A refusal is the final answer to this number: the same sending, arriving late, must not run after it.
-            session.answers[waiter.seq] = refusal(error)
+            session.refuse(waiter.seq, refusal(error))
             raise
-
-    def _supersede(self, waiter: Waiter, request_id: str) -> None:
-        """Another session repeats what one gave up: that one's first attempt, should it still arrive, is refused."""
-        origin = origin_of(request_id)
-        if origin is not None and origin[0] != waiter.session:
-            error = RequestBarredError(f"request {request_id!r} was repeated by another session")
-            self._sessions.supersede(*origin, refusal(error))
 
     def _join_or_enqueue(self, waiter: Waiter, request: Write | Resolve, principal: str) -> None:
         check_request_id(request.request_id)
@@ -447,7 +445,7 @@ class Shard:
         """Answer everybody who waits for this write, and let the key's next one begin."""
         for waiter in operation.waiters:
             if not isinstance(operation.request, Recall):
-                self._sessions.remember(waiter.session, waiter.seq, reply)
+                self._sessions.remember(waiter.session, waiter.seq, operation.identity, reply)
             self._respond(waiter.call, waiter.index, reply)
         if isinstance(operation.request, Write):
             del self._writes[operation.identity]
