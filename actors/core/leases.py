@@ -8,7 +8,7 @@ from typing import Protocol
 from lightning_state.actors.core.effects import Effect, Wake
 from lightning_state.actors.core.grant import Grant
 from lightning_state.actors.core.locks import Locks
-from lightning_state.actors.core.messages import Leased, Pending, Release, Released, Reply, Write
+from lightning_state.actors.core.messages import Acquire, Leased, Pending, Release, Released, Reply, Write
 from lightning_state.actors.core.operation import Operation
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.replies import Slot
@@ -110,6 +110,11 @@ class Leases:
     def renew(self, slot: int, key: str, token: int) -> Leased:
         """Start a lease's time anew. Raises LockLostError."""
         return self.locks.renew((slot, key), token, self._shard.slots[slot].epoch, self._shard.now_us)
+
+    def again(self, request: Acquire) -> Leased:
+        """The reply to an Acquire that was granted before. Raises LockLostError when that lease is gone."""
+        slot = self._shard.slots[request.slot]
+        return self.locks.again((request.slot, request.key), request.request_id, slot.epoch, self._shard.now_us)
 
     def woken(self) -> None:
         """It is time to answer those who waited long enough, and to serve those whose turn has come."""

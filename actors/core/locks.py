@@ -175,6 +175,14 @@ class Locks:
         locked.expires_us = now_us + grant.ttl_ms * 1_000
         return grant.leased(place[0], epoch, locked.expires_us - now_us)
 
+    def again(self, place: Place, hold: str, epoch: int, now_us: int) -> Leased:
+        """The lease that the request with this id acquired before. Raises LockLostError when it has it no more."""
+        locked = self._places.get(place)
+        grant = self._current(locked, now_us)
+        if locked is None or grant is None or hold not in grant.holds:
+            raise LockLostError(f"the lease of {place[1]!r} was granted, and is over: another may hold it")
+        return grant.leased(place[0], epoch, locked.expires_us - now_us)
+
     def asked_again(self, operation: Operation, now_us: int) -> None:
         """Whoever waits by this operation is there still."""
         locked = self._places.get(operation.place)

@@ -7,10 +7,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from lightning_state.actors.category import Category
-from lightning_state.actors.core.messages import Absent, Recall, Request, Resolution, Value, Write
+from lightning_state.actors.core.messages import Absent, Recall, Request, Resolution, Resolve, Value, Write
 from lightning_state.actors.core.operation import Operation
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
-from lightning_state.actors.errors import IdempotencyMismatchError, RequestBarredError
+from lightning_state.actors.errors import IdempotencyMismatchError, OverloadedError, RequestBarredError
+
+RETRY_S = 0.05
+"""When to come back after a refusal as overloaded."""
 
 Stored = TypeVar("Stored", Entry, Applied, JournalRow)
 
@@ -54,6 +57,29 @@ def check_same(digest: bytes, repeated: Operation) -> None:
         raise IdempotencyMismatchError(
             f"request id {repeated.request.request_id!r} was used for another request: every write needs its own"
         )
+
+
+def check_key_of(operation: Operation, other: Operation | None) -> None:
+    """Raise when another request under this id, still pending, is of another key: only one key's queue can order them.
+
+    What a Resolve says of an id it says for good, so no write of the id may be under way beside it. Such a write may
+    have been applied before, which nobody has looked up yet: OverloadedError, to come back, is all that can be said.
+    """
+    if other is None or other.request.key == operation.request.key:
+        return
+    message = f"request {other.request.request_id!r} is one of {other.request.key!r}"
+    if isinstance(other.request, Resolve) and isinstance(operation.request, Write):
+        raise OverloadedError(f"{message}, which is being resolved: try again later", retry_after_s=RETRY_S)
+    raise IdempotencyMismatchError(message)
+
+
+def resolution(operation: Operation, applied: Applied) -> Resolution:
+    """The reply to a Resolve of an id that was used. Raises IdempotencyMismatchError when by another key's write."""
+    if applied.op is Op.BAR:
+        return Resolution(applied=False, version=0)
+    if applied.key != operation.request.key:
+        raise IdempotencyMismatchError(f"request {operation.request.request_id!r} is one of {applied.key!r}")
+    return Resolution(applied=True, version=applied.version)
 
 
 def repeated(operation: Operation, write: Write | Recall, applied: Applied, slot: Slot) -> Value:

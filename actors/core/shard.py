@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from lightning_state.actors.core.change import decide
-from lightning_state.actors.core.checks import check_change, check_key, check_limit, check_request_id
+from lightning_state.actors.core.checks import check_change, check_key, check_request_id
 from lightning_state.actors.core.depths import Depths
 from lightning_state.actors.core.effects import (
     Commit,
@@ -27,12 +29,12 @@ from lightning_state.actors.core.effects import (
 from lightning_state.actors.core.histories import Histories
 from lightning_state.actors.core.hot import HotEntries
 from lightning_state.actors.core.leases import Leases
+from lightning_state.actors.core.listing import check_list
 from lightning_state.actors.core.messages import (
     Acquire,
     Frame,
     Get,
     History,
-    Leased,
     List,
     Page,
     Recall,
@@ -42,20 +44,27 @@ from lightning_state.actors.core.messages import (
     Renew,
     Reply,
     Request,
-    Resolution,
     Resolve,
     Write,
 )
 from lightning_state.actors.core.operation import Loading, Operation, Waiter, digest_of
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
-from lightning_state.actors.core.replies import Slot, check_same, found, repeated, result, upcast
-from lightning_state.actors.core.request_ids import origin_of
+from lightning_state.actors.core.replies import (
+    RETRY_S,
+    Slot,
+    check_key_of,
+    check_same,
+    found,
+    repeated,
+    resolution,
+    result,
+    upcast,
+)
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
 from lightning_state.actors.core.sessions import Session, Sessions
 from lightning_state.actors.core.slots import category_of_slot, slot_of
 from lightning_state.actors.errors import (
-    IdempotencyMismatchError,
     LightningStateError,
     NotOwnerError,
     OverloadedError,
@@ -67,7 +76,6 @@ from lightning_state.actors.limits import Limits
 
 _COMMIT_ROWS = 1_024
 _COMMIT_BYTES = 8 * 1024 * 1024
-_OVERLOADED_RETRY_S = 0.05
 
 
 class Shard:
@@ -85,6 +93,8 @@ class Shard:
         self.leases = Leases(self, limits.key_queue)
         self.queues: dict[tuple[int, str], deque[Operation]] = {}
         self._writes: dict[tuple[int, str, str], Operation] = {}
+        self._resolving: dict[tuple[int, str, str], Operation] = {}
+        # The newest under each id; those of one id are all of one key, so it is also the last to be answered.
         self._pending = 0
         self._loading: dict[tuple[int, str], Loading] = {}
         self._loads: dict[int, tuple[int, str]] = {}
@@ -292,8 +302,9 @@ class Shard:
         for call, index, _ in (*self._scans.values(), *self._held):
             self.respond(call, index, refused)
         self._histories.disown(refused)
-        for memory in (self.queues, self._writes, self._loading, self._loads, self._lookups, self._scans):
+        for memory in (self.queues, self._writes, self._resolving, self._loading, self._loads, self._lookups):
             memory.clear()
+        self._scans.clear()
         self._held.clear()
         self._judging.clear()
         self.ready.clear()
@@ -340,13 +351,7 @@ class Shard:
         category = self._registered(request.category_id).category
         if not any(category_of_slot(slot) == request.category_id for slot in self.slots):
             raise NotOwnerError(f"no slot of {category.name} is owned here")
-        if request.limit < 1:
-            raise ProtocolError(f"a list of at most {request.limit} states: the limit is at least 1")
-        if request.index and request.index not in category.indexes:
-            raise UnknownCategoryError(
-                f"{category.name} has no index {request.index!r}; it has {', '.join(category.indexes) or 'none'}"
-            )
-        check_limit(request.limit)
+        check_list(request, category)
         ticket = self._ticket()
         self._scans[ticket] = (call, index, request)
         self.effects.append(Scan(ticket, request))
@@ -365,37 +370,33 @@ class Shard:
         if waiter.seq < session.floor:
             raise RequestBarredError("this request was answered already and its answer acknowledged")
         identity = (request.slot, principal, request.request_id)
-        answer = session.answer(waiter.seq, identity) if isinstance(request, Write) else session.answers.get(waiter.seq)
-        if isinstance(answer, Leased):  # it may have run out since
-            answer = self.leases.renew(request.slot, request.key, answer.token)
-        if answer is not None:
-            self.respond(waiter.call, waiter.index, answer)
+        if isinstance(request, Acquire) and session.has_applied(waiter.seq):
+            self.respond(waiter.call, waiter.index, self.leases.again(request))
             return
-        if isinstance(request, Write) and not request.fresh:
-            session.repeated(waiter.seq, identity)
-            self._supersede(waiter, request.request_id)
+        refused = session.refusal(waiter.seq, identity if isinstance(request, Write) else None)
+        if refused is None and not session.has_applied(waiter.seq) and identity not in self._writes:
+            refused = session.turns_away(waiter.seq)
+        if refused is not None:
+            self.respond(waiter.call, waiter.index, refused)
+            return
+        if isinstance(request, Write):
+            if session.has_applied(waiter.seq):
+                request = msgspec.structs.replace(request, fresh=False)
+            if not request.fresh:
+                session.repeated(waiter.seq, identity)
+                self._sessions.supersede(waiter.session, waiter.seq, request.request_id)
         try:
             self._join_or_enqueue(waiter, request, principal)
         except LightningStateError as error:
-            # A refusal is the final answer to this number: the same sending, arriving late, must not run after it.
-            session.answers[waiter.seq] = refusal(error)
+            session.refuse(waiter.seq, refusal(error))
             raise
-
-    def _supersede(self, waiter: Waiter, request_id: str) -> None:
-        """Another session repeats what one gave up: that one's first attempt, should it still arrive, is refused."""
-        origin = origin_of(request_id)
-        if origin is not None and origin[0] != waiter.session:
-            error = RequestBarredError(f"request {request_id!r} was repeated by another session")
-            self._sessions.supersede(*origin, refusal(error))
 
     def _join_or_enqueue(self, waiter: Waiter, request: Write | Resolve | Acquire | Release, principal: str) -> None:
         check_request_id(request.request_id)
         operation = Operation(request, principal, digest_of(request), [waiter])
         pending = self._writes.get(operation.identity)
-        if isinstance(request, Resolve):
-            if pending is not None and pending.request.key != request.key:
-                raise IdempotencyMismatchError(f"request {request.request_id!r} is one of {pending.request.key!r}")
-        else:
+        check_key_of(operation, pending or self._resolving.get(operation.identity))
+        if not isinstance(request, Resolve):
             if pending is not None:
                 check_same(pending.digest, operation)
                 pending.waiters.append(waiter)
@@ -412,11 +413,13 @@ class Shard:
         if self._pending >= self.limits.shard_queue or (queue and len(queue) >= self.limits.key_queue):
             raise OverloadedError(
                 f"too many writes are waiting for {request.key!r} or its shard: try again later",
-                retry_after_s=_OVERLOADED_RETRY_S,
+                retry_after_s=RETRY_S,
             )
         self._pending += 1
         if not isinstance(request, Resolve | Recall):
             self._writes[operation.identity] = operation
+        elif isinstance(request, Resolve):
+            self._resolving[operation.identity] = operation
         if queue is None:
             self.queues[operation.place] = deque([operation])
             self.next.append(operation)
@@ -464,7 +467,7 @@ class Shard:
         if applied is None:
             self.ready.append(operation)
         else:
-            self.finish(operation, Resolution(applied.op is not Op.BAR, applied.version))
+            self.finish(operation, resolution(operation, applied))
 
     def _prepare_recall(self, operation: Operation, recall: Recall, base: Entry) -> None:
         slot = self.slots[recall.slot]
@@ -504,10 +507,12 @@ class Shard:
         """Answer everybody who waits for an operation; it is over."""
         for waiter in operation.waiters:
             if not isinstance(operation.request, Recall):
-                self._sessions.remember(waiter.session, waiter.seq, reply)
+                self._sessions.remember(waiter.session, waiter.seq, operation.identity, reply)
             self.respond(waiter.call, waiter.index, reply)
         if not isinstance(operation.request, Resolve | Recall):
             del self._writes[operation.identity]
+        elif self._resolving.get(operation.identity) is operation:
+            del self._resolving[operation.identity]
         self._pending -= 1
 
     def leave_queue(self, operation: Operation) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from lightning_state.actors.category import Category
 from lightning_state.actors.core.effects import (
@@ -25,20 +25,24 @@ from lightning_state.actors.core.effects import (
 )
 from lightning_state.actors.core.messages import Frame, Refused, Replies, Request
 from lightning_state.actors.core.refusals import refusal
+from lightning_state.actors.core.rows import Applied
 from lightning_state.actors.core.service_map import ServiceMap
 from lightning_state.actors.core.shard import Shard
-from lightning_state.actors.errors import FencedError, LightningStateError, StoreUnavailableError
+from lightning_state.actors.errors import FencedError, LightningStateError, StoreCorruptError, StoreUnavailableError
 from lightning_state.actors.logs import line
 from lightning_state.actors.metrics.memory import read_memory
 from lightning_state.actors.metrics.outcome import OK
 from lightning_state.actors.metrics.shard import ShardFigures, ShardMetrics, now
 from lightning_state.actors.shard_actor.calls import Call, HandleCall
 from lightning_state.actors.shard_actor.clock import SteadyClock
+from lightning_state.actors.shard_actor.reads import read_each
 from lightning_state.actors.shard_actor.store_thread import StoreThread
 from lightning_state.actors.shard_actor.subscribers import Subscribers
 from lightning_state.actors.store.protocol import CommitUnknownError, Store
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _PROJECT_ROWS = 4_096
 _PROJECT_IDLE_S = 0.1
@@ -194,30 +198,33 @@ class Performer:
     async def _read(self, reads: list[Load | Lookup]) -> None:
         loads = [read for read in reads if isinstance(read, Load)]
         if loads:
-            try:
-                entries = await self.on_reader(lambda: self.store.load([(load.slot, load.key) for load in loads]))
-            except LightningStateError as error:
-                for load in loads:
-                    self.perform(self.shard.load_failed(load.ticket, refusal(error), self.clock()))
-            else:
-                tickets = [load.ticket for load in loads]
-                self.perform(self.shard.all_loaded(zip(tickets, entries, strict=True), self.clock()))
+            places = [(load.slot, load.key) for load in loads]
+            found = await self._each(loads, lambda: read_each(self.store.load, places))
+            self.perform(self.shard.all_loaded(found, self.clock()))
         lookups = [read for read in reads if isinstance(read, Lookup)]
         if lookups:
-            await self._look_up(lookups)
+            for ticket, result in await self._each(lookups, lambda: read_each(self._applied, lookups)):
+                self.perform(self.shard.looked_up(ticket, result, self.clock()))
 
-    async def _look_up(self, lookups: list[Lookup]) -> None:
-        applied = self.store.applied
+    async def _each(
+        self, reads: Sequence[Load | Lookup], work: Callable[[], list[T | StoreCorruptError]]
+    ) -> list[tuple[int, T]]:
+        """(ticket, result) of those that could be read; whoever waits for the others is told why not."""
         try:
-            found = await self.on_reader(
-                lambda: [applied(each.slot, each.principal, each.request_id) for each in lookups]
-            )
+            results: Sequence[T | LightningStateError] = await self.on_reader(work)
         except LightningStateError as error:
-            for lookup in lookups:
-                self.perform(self.shard.load_failed(lookup.ticket, refusal(error), self.clock()))
-        else:
-            for lookup, result in zip(lookups, found, strict=True):
-                self.perform(self.shard.looked_up(lookup.ticket, result, self.clock()))
+            results = [error] * len(reads)
+        found: list[tuple[int, T]] = []
+        for read, result in zip(reads, results, strict=True):
+            if isinstance(result, LightningStateError):
+                self.perform(self.shard.load_failed(read.ticket, refusal(result), self.clock()))
+            else:
+                found.append((read.ticket, result))
+        return found
+
+    def _applied(self, lookups: Sequence[Lookup]) -> list[Applied | None]:
+        applied = self.store.applied
+        return [applied(each.slot, each.principal, each.request_id) for each in lookups]
 
     async def _scan(self, scan: Scan) -> None:
         request = scan.request

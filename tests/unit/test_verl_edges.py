@@ -7,7 +7,7 @@ import pytest
 from tests.verl_cases import Order, change, plan_of
 
 from lightning_state.actors.category import AGENTS, RESEARCH, Category
-from lightning_state.actors.core.messages import Absent
+from lightning_state.actors.core.request_ids import generated_id
 from lightning_state.actors.core.sessions import Sessions
 from lightning_state.actors.core.verl.consistency import check_consistency
 from lightning_state.actors.core.verl.dispatch import Dispatch, LaneLimits
@@ -61,8 +61,8 @@ def test_a_validator_nobody_knows_does_not_come_up() -> None:
 def test_a_number_below_the_floor_is_not_taken_over_any_more() -> None:
     sessions = Sessions()
     sessions.hear("one", 9, 0)
-    sessions.supersede("one", 7, Absent(0, 1, 0, 0))
-    assert sessions.hear("one", 9, 0).answers == {}
+    sessions.supersede("two", 1, generated_id(1, "one", 7))
+    assert sessions.hear("one", 9, 0).refusal(7, None) is None
 
 
 def test_a_base_that_no_longer_fits_its_model_can_be_replaced() -> None:

@@ -10,12 +10,13 @@ from lightning_state.actors.core.messages import ANY, Refused, Reply, Resolution
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.request_ids import generated_id, origin_of
 from lightning_state.actors.core.rows import Op
-from lightning_state.actors.core.sessions import IDLE_US, Session, Sessions
+from lightning_state.actors.core.sessions import IDLE_US, Sessions
 from lightning_state.actors.errors import ValidationFailedError
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.testing.driver import ShardDriver, agent
 
 INVALID = refusal(ValidationFailedError("not true"))
+X = (0, "p", "x")
 
 
 @pytest.fixture
@@ -95,8 +96,7 @@ def test_repeated_set_does_not_send_the_body_back(driver: ShardDriver) -> None:
 def test_answer_is_remembered_until_the_floor_passes_it(driver: ShardDriver) -> None:
     write = driver.write("a", seq=5)
     first = driver.ask(write)
-    assert driver.reply(driver.send(write)) == first
-    assert driver.waiting == []
+    assert driver.ask(write) == first, "looked up, although it says that it is fresh"
     assert code(driver.reply(driver.send(write, floor=6))) == "request_barred"
     # A frame that was overtaken on the way carries a lower floor: it opens nothing again.
     assert code(driver.reply(driver.send(write, floor=5))) == "request_barred"
@@ -118,14 +118,13 @@ def test_first_attempt_overtaken_by_a_repetition_under_a_higher_number_gets_its_
     driver: ShardDriver, *, refused: bool
 ) -> None:
     # The caller gave up number 5, repeated the request as number 7, and number 4 is still open: the floor stays at 4.
-    write = driver.write("a", seq=5)
+    write = driver.write("a", seq=5, request_id=generated_id(1, "s", 5), fresh=True)
     later = driver.send(again(write, seq=7), floor=4)
     driver.load()
     driver.look_up()
     driver.judge(INVALID if refused else None)
     driver.settle()
-    assert driver.reply(driver.send(write, floor=4)) == driver.reply(later)
-    assert driver.waiting == []
+    assert driver.ask(write, floor=4) == driver.reply(later)
     assert len(driver.store.rows) == (0 if refused else 1)
 
 
@@ -183,6 +182,44 @@ def test_resolve_under_another_key_does_not_overtake_the_pending_request(driver:
     assert [row.op for row in driver.store.rows] == [Op.SET]
 
 
+def test_a_write_does_not_pass_a_resolve_of_its_id_under_another_key(driver: ShardDriver) -> None:
+    asked = driver.send(driver.resolve("b", "x"))
+    assert code(driver.reply(driver.send(driver.write("a", request_id="x")))) == "overloaded"
+    driver.settle()
+    assert driver.reply(asked) == Resolution(applied=False, version=0)
+    assert [row.op for row in driver.store.rows] == [Op.BAR]
+    assert code(driver.ask(driver.write("a", request_id="x"))) == "request_barred"
+
+
+def test_a_write_that_was_applied_is_not_told_otherwise_while_its_id_is_resolved_under_another_key(
+    driver: ShardDriver,
+) -> None:
+    write = driver.write("a", request_id="x")
+    first = driver.ask(write)
+    asked = driver.send(driver.resolve("b", "x"))
+    assert code(driver.reply(driver.send(again(write, seq=50)))) == "overloaded"
+    driver.settle()
+    assert code(driver.reply(asked)) == "idempotency_mismatch"
+    assert driver.ask(again(write, seq=51)) == first
+
+
+def test_resolve_under_another_key_than_the_applied_writes_is_refused(driver: ShardDriver) -> None:
+    driver.ask(driver.write("a", request_id="x"))
+    assert code(driver.ask(driver.resolve("b", "x"))) == "idempotency_mismatch"
+    assert driver.ask(driver.resolve("a", "x")) == Resolution(applied=True, version=1)
+    assert len(driver.store.rows) == 1
+
+
+def test_resolves_of_one_id_under_two_keys_write_one_bar(driver: ShardDriver) -> None:
+    first, second = driver.send(driver.resolve("a", "x")), driver.send(driver.resolve("b", "x"))
+    third = driver.send(driver.resolve("a", "x"))
+    driver.settle()
+    assert driver.reply(first) == driver.reply(third) == Resolution(applied=False, version=0)
+    assert code(driver.reply(second)) == "idempotency_mismatch"
+    assert driver.ask(driver.resolve("b", "x")) == Resolution(applied=False, version=0)
+    assert [row.op for row in driver.store.rows] == [Op.BAR]
+
+
 def test_resolve_bars_what_was_not_applied_for_ever(driver: ShardDriver) -> None:
     late = driver.write("a")
     assert driver.ask(driver.resolve("a", late.request_id)) == Resolution(applied=False, version=0)
@@ -229,8 +266,8 @@ def test_sessions_are_forgotten_after_an_idle_hour() -> None:
     sessions.hear("young", 0, IDLE_US - 1)
     sessions.forget_idle(IDLE_US)
     assert len(sessions) == 1
-    sessions.remember("old", 1, INVALID)
-    assert sessions.hear("old", 0, IDLE_US).answers == {}
+    sessions.remember("old", 1, X, INVALID)
+    assert sessions.hear("old", 0, IDLE_US).refusal(1, X) is None
     sessions.forget_idle(3 * IDLE_US)
     assert len(sessions) == 0
 
@@ -238,13 +275,14 @@ def test_sessions_are_forgotten_after_an_idle_hour() -> None:
 def test_session_forgets_what_lies_below_its_floor() -> None:
     sessions = Sessions()
     session = sessions.hear("s", 0, 0)
-    session.repeated(3, (0, "p", "x"))
-    session.repeated(2, (0, "p", "x"))
-    sessions.remember("s", 3, INVALID)
-    assert session.answer(1, (0, "p", "x")) == INVALID
+    session.repeated(3, X)
+    session.repeated(2, X)
+    sessions.remember("s", 3, X, INVALID)
+    assert session.refusal(1, X) == INVALID
     sessions.hear("s", 4, 0)
-    sessions.remember("s", 3, INVALID)
-    assert session == Session(floor=4)
+    sessions.remember("s", 3, X, INVALID)
+    assert session.refusal(1, X) is None
+    assert session.refusal(3, X) is None
 
 
 def test_first_attempt_that_another_session_repeated_never_runs_after_it(driver: ShardDriver) -> None:

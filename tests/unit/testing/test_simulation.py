@@ -12,10 +12,10 @@ import pytest
 from lightning_state.actors.core import change, replies
 from lightning_state.actors.core.effects import Effect
 from lightning_state.actors.core.hot import HotEntries
-from lightning_state.actors.core.messages import Get, Refused, Write
+from lightning_state.actors.core.messages import Get, Refused, Reply, Write
 from lightning_state.actors.core.rows import Entry, SlotHead
 from lightning_state.actors.core.session import Failed, Operation, Session
-from lightning_state.actors.core.sessions import Sessions
+from lightning_state.actors.core.sessions import Identity, Sessions
 from lightning_state.actors.core.shard import Shard
 from lightning_state.actors.errors import LightningStateError, StateNotFoundError
 from lightning_state.actors.testing.campaign import judge, run_campaign
@@ -184,9 +184,9 @@ def lost_reply_is_treated_as_failed(patch: pytest.MonkeyPatch) -> None:
 def refusals_are_forgotten(patch: pytest.MonkeyPatch) -> None:
     remember = Sessions.remember
 
-    def forgetful(self: Sessions, name: str, seq: int, reply: object) -> None:
+    def forgetful(self: Sessions, name: str, seq: int, identity: Identity, reply: Reply) -> None:
         if not isinstance(reply, Refused):
-            remember(self, name, seq, reply)  # pyright: ignore[reportArgumentType]  # every other reply is one
+            remember(self, name, seq, identity, reply)
 
     patch.setattr(Sessions, "remember", forgetful)
 
