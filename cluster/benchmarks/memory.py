@@ -17,15 +17,16 @@ _SETTLES_WITHIN_S = 30.0
 _POLL_S = 0.05
 
 
-def bytes_per_state(service: str, client: StateClient, count: int) -> float:
+def bytes_per_state(service: str, client: StateClient, count: int, *, prefix: str) -> float:
     """Growth of a shard's resident memory by each of so many new states, once nothing waits for the projections.
 
-    The service must have one shard, and memory enough to keep them all hot. What the first writes of a process bring
-    with them (code, buffers, caches of SQLite) is written away before. Raises BenchmarkError when it does not settle.
+    The service must have one shard, and memory enough to keep them all hot. A client that caches makes the shard track
+    the keys for it as well. What the first writes of a process bring with them (code, buffers, caches of SQLite) is
+    written away before. Raises BenchmarkError when it does not settle.
     """
-    _write(client, "memory-first", _WARM_UP)
+    _write(client, f"{prefix}-first", _WARM_UP)
     before = _settled(service)
-    _write(client, "memory", count)
+    _write(client, prefix, count)
     after = _settled(service)
     if after.hot_keys < before.hot_keys + count:
         raise BenchmarkError(f"only {after.hot_keys} states are hot after {count} were written")

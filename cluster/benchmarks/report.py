@@ -21,6 +21,9 @@ FORMAT = 1
 _PACKAGES = ("lightning-state", "ray", "pydantic", "uvloop", "fastapi", "redis", "hiredis", "psycopg")
 _CPUINFO = Path("/proc/cpuinfo")
 _MOUNTS = Path("/proc/mounts")
+_IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+_BUSY = 0.25
+"""Load average for each processor from which on the figures are not those of a quiet machine."""
 
 
 class Machine(msgspec.Struct, frozen=True, rename="camel"):
@@ -33,7 +36,7 @@ class Machine(msgspec.Struct, frozen=True, rename="camel"):
     filesystem: str
     """Of the directory that was measured; on tmpfs a disk sync costs nothing."""
     load_average_before: float
-    """Of the minute before: above 0.5 or so, something else was running."""
+    """Of the minute before."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -44,7 +47,8 @@ class Plan(msgspec.Struct, frozen=True):
     calls: int
     kills: int
     starts: int
-    many_keys: int
+    keys: int
+    """States of the service that is compared with one of 1,000; 0: not measured."""
 
 
 class Report(msgspec.Struct, frozen=True, rename="camel"):
@@ -57,6 +61,7 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     absent: dict[str, str]
     """Sides that could not be measured, and why."""
     notes: list[str]
+    """What makes these figures worth less."""
     took_s: float
     figures: dict[str, Figure]
     ratios: list[Judged]
@@ -80,7 +85,6 @@ def make_report(
     *,
     versions: Mapping[str, str],
     absent: Mapping[str, str],
-    notes: list[str],
     took_s: float,
 ) -> Report:
     """Judge every goal by the figures."""
@@ -90,7 +94,7 @@ def make_report(
         machine=machine,
         versions={**_versions(), **versions},
         absent=dict(absent),
-        notes=notes,
+        notes=notes_of(machine),
         took_s=round(took_s, 1),
         figures=dict(figures),
         ratios=[judge(goal, figures, absent) for goal in RATIOS],
@@ -108,6 +112,18 @@ def this_machine(directory: Path) -> Machine:
         filesystem=filesystem_of(directory),
         load_average_before=round(os.getloadavg()[0], 2),
     )
+
+
+def notes_of(machine: Machine) -> list[str]:
+    """What a reader of figures taken on this machine must know."""
+    notes: list[str] = []
+    if machine.filesystem in _IN_MEMORY:
+        notes.append(
+            f"the files are on {machine.filesystem}, where a disk sync costs nothing: --directory names another"
+        )
+    if machine.load_average_before > _BUSY * machine.cpus:
+        notes.append(f"something else was running (load average {machine.load_average_before}): take it again in quiet")
+    return notes
 
 
 def filesystem_of(directory: Path, mounts: str | None = None) -> str:

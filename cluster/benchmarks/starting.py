@@ -34,7 +34,7 @@ def start_in_turns(directory: Path, rounds: int, record: Record) -> None:
     """Start and end each, so many rounds. Raises BenchmarkError for one that does not become ready."""
     for turn in range(rounds):
         for name, command in _commands(directory, turn):
-            record.value(f"{name}/up", _ready_after_s(command, directory), "s")
+            record.value(f"{name}/up", ready_after_s(command, directory), "s")
 
 
 def _commands(directory: Path, turn: int) -> list[tuple[str, Sequence[str]]]:
@@ -47,7 +47,11 @@ def _commands(directory: Path, turn: int) -> list[tuple[str, Sequence[str]]]:
     ]
 
 
-def _ready_after_s(command: Sequence[str], directory: Path) -> float:
+def ready_after_s(command: Sequence[str], directory: Path) -> float:
+    """Seconds from starting `python -m command` until it says a line with "ready"; it is ended then.
+
+    Raises BenchmarkError when it ends without, or takes longer than three minutes.
+    """
     log = directory / "starting.log"
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_RAY}
     began_s = time.monotonic()

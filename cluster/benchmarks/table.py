@@ -43,7 +43,9 @@ def tables(report: Report) -> RenderableType:
 
 def figures_table(figures: dict[str, Figure]) -> Table:
     """Every figure, sides beside each other: quantiles of durations, medians of the rest, spread of the rounds."""
-    table = Table("", "", "samples", "p50", "p95", "p99", "p50 of rounds", "per second", title="Figures", **_TITLE)
+    table = Table(title="Figures", **_TITLE)
+    for heading in ("", "", "p50", "p95", "p99", "p50 of the rounds", "per second"):
+        table.add_column(heading, no_wrap=True)
     above = ""
     for name in sorted(figures, key=lambda name: (name.partition("/")[2], name)):
         side, _, operation = name.partition("/")
@@ -54,7 +56,6 @@ def figures_table(figures: dict[str, Figure]) -> Table:
         table.add_row(
             operation if operation != above else "",
             side,
-            f"{figure.samples:,}",
             *("" if value is None else shown(value, figure.unit) for value in (figure.p50, figure.p95, figure.p99)),
             _range(min(figure.rounds_p50), max(figure.rounds_p50), figure.unit),
             f"{rate.p50:,.0f}" if rate else "",
@@ -127,6 +128,8 @@ def shown(value: float, unit: str) -> str:
             return f"{value / 1e6:,.0f} MB" if value >= 1e6 else f"{value:,.0f} B"  # noqa: PLR2004  # the unit
         case "x":
             return f"{value:,.2f} ×"
+        case "":
+            return f"{value:,.0f}"
         case _:
             return f"{value:,.2f} {unit}"
 

@@ -18,14 +18,15 @@ from lightning_state.cluster.benchmarks.table import tables
 from lightning_state.cluster.cli.end_signals import EndSignals
 
 _FAILED = 1
-_QUICK = Plan(quick=True, rounds=3, calls=400, kills=10, starts=0, many_keys=0)
-_WHOLE = Plan(quick=False, rounds=7, calls=2_000, kills=30, starts=3, many_keys=1_000_000)
+_QUICK = Plan(quick=True, rounds=3, calls=400, kills=10, starts=0, keys=0)
+_WHOLE = Plan(quick=False, rounds=7, calls=2_000, kills=30, starts=3, keys=1_000_000)
 _STARTS_WHEN_ASKED = 2
 
 _WIDTH = 120
 """Narrower, the tables cannot be read."""
 
 _Count = Annotated[int | None, Parameter(validator=Number(gte=1))]
+_CountOrNone = Annotated[int | None, Parameter(validator=Number(gte=0))]
 
 
 def bench(
@@ -36,7 +37,8 @@ def bench(
     check: bool = False,
     rounds: _Count = None,
     calls: _Count = None,
-    kills: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    kills: _CountOrNone = None,
+    keys: _CountOrNone = None,
     directory: Path | None = None,
 ) -> int:
     """Measure the service beside what one would use instead: in turns, in one run, on this machine.
@@ -60,10 +62,12 @@ def bench(
         Sequential calls of each operation in a turn; what is faster or in batches is done more or less often.
     kills
         How often the shard is killed.
+    keys
+        States of a service that is compared with one of 1,000.
     directory
         Where the files are: the disk that is measured. Default: here.
     """
-    plan = _plan(quick=quick, up=up, rounds=rounds, calls=calls, kills=kills)
+    plan = _plan(quick=quick, up=up, rounds=rounds, calls=calls, kills=kills, keys=keys)
     where = _directory(directory or Path.cwd())
     if json is not None:
         _check_writable(json)
@@ -73,12 +77,11 @@ def bench(
         report = run_benchmark(plan, where, _say, deferred=signals.deferred)
     if json is not None:
         json.write_text(report.to_json(), encoding="utf-8")
-    console = Console()
-    console.print(tables(report), width=max(console.width, _WIDTH))
+    Console(width=max(Console().width, _WIDTH)).print(tables(report))
     return _FAILED if check and _falls_short(report) else 0
 
 
-def _plan(*, quick: bool, up: bool, rounds: int | None, calls: int | None, kills: int | None) -> Plan:
+def _plan(*, quick: bool, up: bool, rounds: int | None, calls: int | None, kills: int | None, keys: int | None) -> Plan:
     default = _QUICK if quick else _WHOLE
     return Plan(
         quick=quick,
@@ -86,7 +89,7 @@ def _plan(*, quick: bool, up: bool, rounds: int | None, calls: int | None, kills
         calls=calls or default.calls,
         kills=default.kills if kills is None else kills,
         starts=default.starts or (_STARTS_WHEN_ASKED if up else 0),
-        many_keys=default.many_keys,
+        keys=default.keys if keys is None else keys,
     )
 
 

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from lightning_state import StateClient
 from lightning_state.cluster.benchmarks.expected import FLOORS, RATIOS
+from lightning_state.cluster.benchmarks.sides.keys import KeysSide
 from lightning_state.cluster.cli.app import main
+from lightning_state.cluster.service import Service
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -65,7 +68,7 @@ def recomputed(result: dict[str, Any], goal: dict[str, Any]) -> float:
 
 
 def test_it_says_what_was_measured_where_and_against_what(result: dict[str, Any]) -> None:
-    assert result["plan"] == {"quick": True, "rounds": 1, "calls": 20, "kills": 1, "starts": 0, "many_keys": 0}
+    assert result["plan"] == {"quick": True, "rounds": 1, "calls": 20, "kills": 1, "starts": 0, "keys": 0}
     assert result["machine"]["cpus"] >= 1
     assert result["machine"]["filesystem"] != "unknown"
     assert {"lightning-state", "ray", "python", "sqlite", "valkey (Redis protocol)", "postgresql"} <= set(
@@ -109,7 +112,19 @@ def test_only_what_cannot_be_measured_in_a_quick_run_is_missing(result: dict[str
         for each in result["ratios"]
         if each["measured"] is None and each["goal"]["peer"]
     }
-    assert peers <= {*NEVER, "service with 1,000 keys", "bare ray", "constant route"}, missing
+    assert peers <= {*NEVER, "1,000 keys", "bare ray", "constant route"}, missing
+
+
+def test_a_service_with_so_many_states_is_read_and_written_at_random(service: Service, client: StateClient) -> None:
+    side = KeysSide(service, client, 300, calls=5, in_flight=70)
+    side.warm_up()
+    assert side.name == "300 keys"
+    assert client.agents.exists("agent-0000299", consistency="linearizable")
+    assert {name: len(measure().durations_us) for name, measure in side.operations().items()} == {
+        "get": 5,
+        "set": 5,
+        "writes in flight": 70,
+    }
 
 
 @pytest.mark.parametrize(

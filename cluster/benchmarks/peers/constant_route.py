@@ -20,6 +20,7 @@ PREFIX = "/constant"
 
 _APPLICATION = "constant-route"
 _WARM_UP = 100
+_RUNNING = "RUNNING"
 
 
 class ConstantReplica:
@@ -41,6 +42,13 @@ def application() -> Any:
     deployment = serve.deployment(name="constant", **deployment_options())
     ingress = cast("Any", serve.ingress())
     return cast("Any", deployment(ingress(ConstantReplica))).bind()
+
+
+def replicas(name: str) -> int:
+    """How many replicas an application runs in now."""
+    deployments = serve.status().applications[name].deployments.values()
+    counts = [count for each in deployments for state, count in each.replica_states.items() if state.value == _RUNNING]
+    return sum(counts)
 
 
 class ConstantRoutePeer:
@@ -73,6 +81,10 @@ class ConstantRoutePeer:
             "get": lambda: run(self._ask(self._calls, 1)),
             "32 connections get": lambda: run(self._ask(self._in_flight, self._lanes)),
         }
+
+    def replicas(self) -> int:
+        """How many it runs in now."""
+        return replicas(_APPLICATION)
 
     async def _ask(self, calls: int, lanes: int) -> Round:
         async with connections(self._host, self._port, lanes) as opened:

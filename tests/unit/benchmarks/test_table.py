@@ -9,16 +9,16 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from lightning_state.cluster.benchmarks.report import Machine, Plan, Report, filesystem_of, make_report
+from lightning_state.cluster.benchmarks.report import Machine, Plan, Report, filesystem_of, make_report, notes_of
 from lightning_state.cluster.benchmarks.statistics import Figure, figure_of_durations, figure_of_values
 from lightning_state.cluster.benchmarks.table import shown, summary, tables
 
-PLAN = Plan(quick=True, rounds=2, calls=2, kills=0, starts=0, many_keys=0)
+PLAN = Plan(quick=True, rounds=2, calls=2, kills=0, starts=0, keys=0)
 MACHINE = Machine(2, "a processor", 8_000_000_000, "Linux x86_64", "ext4", 0.1)
 
 
 def report(figures: dict[str, Figure], absent: dict[str, str] | None = None) -> Report:
-    return make_report(PLAN, MACHINE, figures, versions={"a server": "1.2"}, absent=absent or {}, notes=[], took_s=61.0)
+    return make_report(PLAN, MACHINE, figures, versions={"a server": "1.2"}, absent=absent or {}, took_s=61.0)
 
 
 def printed(made: Report) -> str:
@@ -92,10 +92,22 @@ def test_the_json_is_the_report() -> None:
         (12_345.6, "1/s", "12,346/s"),
         (1.5, "x", "1.50 ×"),
         (2.5, "s", "2.50 s"),
+        (3, "", "3"),
     ],
 )
 def test_values_are_shown_with_their_unit(value: float, unit: str, text: str) -> None:
     assert shown(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "load", "said"),
+    [("ext4", 0.1, []), ("tmpfs", 0.1, ["a disk sync costs nothing"]), ("ext4", 3.0, ["something else was running"])],
+)
+def test_what_makes_figures_worth_less_is_noted(filesystem: str, load: float, said: list[str]) -> None:
+    machine = msgspec.structs.replace(MACHINE, filesystem=filesystem, load_average_before=load)
+    notes = notes_of(machine)
+    assert len(notes) == len(said)
+    assert all(words in note for words, note in zip(said, notes, strict=True))
 
 
 def test_the_file_system_is_that_of_the_longest_mount_point_above(tmp_path: Path) -> None:
