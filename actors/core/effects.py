@@ -86,8 +86,14 @@ class Respond(msgspec.Struct, frozen=True):
     reply: Reply
 
 
+class Wake(msgspec.Struct, frozen=True):
+    """Call `woken` at this time; an earlier one takes its place, a later one does not."""
+
+    at_us: int
+
+
 class Recover(msgspec.Struct, frozen=True):
     """A commit's outcome is unknown: reopen the store, take a new epoch, then `adopt` what it says (C3)."""
 
 
-Effect = Load | Lookup | Scan | Validate | Commit | Invalidate | Notify | Respond | Recover
+Effect = Load | Lookup | Scan | Validate | Commit | Invalidate | Notify | Respond | Recover | Wake

@@ -1,4 +1,4 @@
-"""One write (or resolve) on its way through a shard."""
+"""One write (or question about one) on its way through a shard."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from hashlib import blake2b
 import msgspec
 
 from lightning_state.actors.core.change import Change
-from lightning_state.actors.core.messages import Resolve, Write
+from lightning_state.actors.core.grant import Grant
+from lightning_state.actors.core.messages import Acquire, Recall, Release, Resolve, Write
 from lightning_state.actors.core.rows import Applied, Entry
 
 _encoder = msgspec.msgpack.Encoder()
 
 
 class Waiter(msgspec.Struct, frozen=True):
-    """Who asked: request `index` of frame `call`, number `seq` of `session`."""
+    """Who asked: request `index` of frame `call`, number `seq` of `session`; a Recall has none."""
 
     call: int
     index: int
@@ -27,7 +28,7 @@ class Waiter(msgspec.Struct, frozen=True):
 class Operation:
     """A write between arrival and reply. Everybody who asked under its request id waits here."""
 
-    request: Write | Resolve
+    request: Write | Resolve | Recall | Acquire | Release
     principal: str
     digest: bytes
     waiters: list[Waiter]
@@ -35,6 +36,8 @@ class Operation:
     applied: Applied | None = None
     looked_up: bool = False
     change: Change | None = None
+    grant: Grant | None = None
+    """What an Acquire or Release makes of the lease."""
 
     @property
     def place(self) -> tuple[int, str]:
@@ -58,9 +61,12 @@ class Loading:
     """The key's first pending write, if it has no base yet."""
 
 
-def digest_of(request: Write | Resolve) -> bytes:
+def digest_of(request: Write | Resolve | Recall | Acquire | Release) -> bytes:
     """What a repeated request must share with the first one. Epoch, number and freshness differ between sendings."""
-    if isinstance(request, Resolve):
+    if not isinstance(request, Write | Recall):  # what else an Acquire says is part of its lease's identity
         return b""
-    same = (request.key, request.op, request.body, request.expected)
+    if isinstance(request, Recall) or request.intent:
+        same = (request.key, request.op, request.intent)
+    else:
+        same = (request.key, request.op, request.body, request.expected)
     return blake2b(_encoder.encode(same), digest_size=16).digest()

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from lightning_state.actors.core.change import decide
-from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_request_id
+from lightning_state.actors.core.checks import check_change, check_key, check_limit, check_request_id
 from lightning_state.actors.core.depths import Depths
 from lightning_state.actors.core.effects import (
     Commit,
@@ -25,12 +25,19 @@ from lightning_state.actors.core.effects import (
     Validate,
 )
 from lightning_state.actors.core.hot import HotEntries
+from lightning_state.actors.core.leases import Leases
 from lightning_state.actors.core.messages import (
+    Acquire,
     Frame,
     Get,
+    Leased,
     List,
     Page,
+    Recall,
+    Recalled,
     Refused,
+    Release,
+    Renew,
     Reply,
     Request,
     Resolution,
@@ -71,7 +78,9 @@ class Shard:
         self._categories: dict[int, Registered] = {}
         self._refused: dict[int, str] = {}
         self._sessions = Sessions()
-        self._queues: dict[tuple[int, str], deque[Operation]] = {}
+        self.now_us = 0
+        self.leases = Leases(self, limits.key_queue)
+        self.queues: dict[tuple[int, str], deque[Operation]] = {}
         self._writes: dict[tuple[int, str, str], Operation] = {}
         self._pending = 0
         self._loading: dict[tuple[int, str], Loading] = {}
@@ -79,12 +88,12 @@ class Shard:
         self._lookups: dict[int, Operation] = {}
         self._scans: dict[int, tuple[int, int, List]] = {}
         self._judging: dict[int, Operation] = {}
-        self._ready: deque[Operation] = deque()
-        self._next: deque[Operation] = deque()
+        self.ready: deque[Operation] = deque()
+        self.next: deque[Operation] = deque()
         self._held: list[tuple[int, int, Page]] = []
         self._committing: tuple[int, list[Operation], list[JournalRow]] | None = None
         self._tickets = 0
-        self._effects: list[Effect] = []
+        self.effects: list[Effect] = []
 
     def __repr__(self) -> str:
         return f"<Shard slots={len(self.slots)} hot={len(self.hot)} pending={self.pending}>"
@@ -98,13 +107,15 @@ class Shard:
         """Where they are. Takes time in proportion to the keys being written."""
         return Depths(
             pending=self._pending,
-            queued=sum(len(queue) - 1 for queue in self._queues.values()),
-            longest_queue=max(map(len, self._queues.values()), default=0),
+            queued=sum(len(queue) - 1 for queue in self.queues.values()),
+            longest_queue=max(map(len, self.queues.values()), default=0),
             judging=len(self._judging),
-            ready=len(self._ready),
+            ready=len(self.ready),
             committing=len(self._committing[1]) if self._committing is not None else 0,
             loading=len(self._loading),
             scanning=len(self._scans) + len(self._held),
+            locks_held=self.leases.locks.held,
+            locks_waiting=self.leases.locks.waiting,
         )
 
     # -- what the shell tells it ---
@@ -124,20 +135,25 @@ class Shard:
         """Refuse every request of a category with this reason: its slots are owned, its definition is not at hand."""
         self._refused[category_id] = reason
 
-    def adopt(self, heads: Iterable[SlotHead]) -> None:
-        """Own these slots, under the epochs their heads name, from now on."""
+    def adopt(self, heads: Iterable[SlotHead], held: Iterable[JournalRow] = (), *, now_us: int = 0) -> None:
+        """Own these slots, under the epochs their heads name, from now on, with what earlier owners hold in them."""
+        self.now_us = max(self.now_us, now_us)
         for head in heads:
             self.slots[head.slot] = Slot(head)
+        for row in held:
+            if row.op is Op.LOCK:
+                self.leases.restore(row)
 
     def receive(self, call: int, frame: Frame, now_us: int) -> list[Effect]:
         """Take in a frame. Each of its requests is answered by one Respond, now or after later calls."""
+        self.now_us = now_us
         self._sessions.forget_idle(now_us)
         session = self._sessions.hear(frame.session, frame.floor, now_us)
         for index, request in enumerate(frame.requests):
             try:
                 self._admit(call, index, request, frame, session)
             except LightningStateError as error:
-                self._respond(call, index, refusal(error))
+                self.respond(call, index, refusal(error))
         return self._flush(now_us)
 
     def loaded(self, ticket: int, entry: Entry | None, now_us: int) -> list[Effect]:
@@ -146,6 +162,7 @@ class Shard:
 
     def all_loaded(self, results: Iterable[tuple[int, Entry | None]], now_us: int) -> list[Effect]:
         """The results of several Loads, by their tickets."""
+        self.now_us = now_us
         for ticket, entry in results:
             place = self._loads.pop(ticket, None)
             if place is None:
@@ -161,7 +178,7 @@ class Shard:
         """A Load, Lookup or Scan could not be done: whoever waits for it is told, and nothing changes."""
         if ticket in self._scans:
             call, index, _ = self._scans.pop(ticket)
-            self._respond(call, index, refused)
+            self.respond(call, index, refused)
         elif ticket in self._lookups:
             self._lookup_refused(self._lookups.pop(ticket), refused)
         elif ticket in self._loads:
@@ -170,6 +187,7 @@ class Shard:
 
     def looked_up(self, ticket: int, applied: Applied | None, now_us: int) -> list[Effect]:
         """The result of a Lookup."""
+        self.now_us = now_us
         operation = self._lookups.pop(ticket, None)
         if operation is None:
             return []
@@ -194,9 +212,9 @@ class Shard:
             if self._is_changing(request.category_id):
                 self._held.append((call, index, page))
             else:
-                self._respond(call, index, page)
+                self.respond(call, index, page)
         except LightningStateError as error:
-            self._respond(call, index, refusal(error))
+            self.respond(call, index, refusal(error))
         return self._flush(now_us)
 
     def judged(self, ticket: int, refused: Refused | None, now_us: int) -> list[Effect]:
@@ -210,18 +228,19 @@ class Shard:
             if operation is None:
                 continue
             if refused is None:
-                self._ready.append(operation)
+                self.ready.append(operation)
             else:
-                self._finish(operation, refused)
+                self.finish(operation, refused)
         return self._flush(now_us)
 
     def committed(self, ticket: int, now_us: int) -> list[Effect]:
         """The rows of a Commit are durable: caches and watchers hear of it, then whoever asked."""
+        self.now_us = now_us
         operations, rows = self._end_commit(ticket)
         for operation, row in zip(operations, rows, strict=True):
             self._apply(operation, row)
         for operation, row in zip(operations, rows, strict=True):
-            self._finish(operation, result(row))
+            self.finish(operation, result(operation, row) if operation.grant is None else self.leases.result(operation))
         self._release_pages()
         return self._flush(now_us)
 
@@ -229,8 +248,14 @@ class Shard:
         """An error *before* COMMIT: nothing of the batch was written, and everybody in it is told so."""
         operations, _ = self._end_commit(ticket)
         for operation in operations:
-            self._finish(operation, refused)
+            self.finish(operation, refused)
         self._release_pages()
+        return self._flush(now_us)
+
+    def woken(self, now_us: int) -> list[Effect]:
+        """The time of a Wake has come."""
+        self.now_us = now_us
+        self.leases.woken()
         return self._flush(now_us)
 
     def commit_unknown(self, ticket: int) -> list[Effect]:
@@ -241,22 +266,26 @@ class Shard:
     def disown(self, reason: str, *, maybe: bool) -> list[Effect]:
         """Own nothing any more: everybody waiting is sent to ask the next owner under the same request id."""
         refused = refusal(NotOwnerError(reason), maybe=maybe)
-        for queue in self._queues.values():
+        for queue in self.queues.values():
             for waiter in (waiter for operation in queue for waiter in operation.waiters):
-                self._respond(waiter.call, waiter.index, refused)
+                self.respond(waiter.call, waiter.index, refused)
+        for operation in self.leases.locks.waiters():
+            for waiter in operation.waiters:
+                self.respond(waiter.call, waiter.index, refused)
         for loading in self._loading.values():
             for call, index in loading.reads:
-                self._respond(call, index, refused)
+                self.respond(call, index, refused)
         for call, index, _ in (*self._scans.values(), *self._held):
-            self._respond(call, index, refused)
-        for memory in (self._queues, self._writes, self._loading, self._loads, self._lookups, self._scans):
+            self.respond(call, index, refused)
+        for memory in (self.queues, self._writes, self._loading, self._loads, self._lookups, self._scans):
             memory.clear()
         self._held.clear()
         self._judging.clear()
-        self._ready.clear()
+        self.ready.clear()
         self._pending = 0
         self._committing = None
         self._sessions.clear()
+        self.leases.clear()
         self.slots.clear()
         self.hot.clear()
         return self._take_effects()
@@ -268,17 +297,22 @@ class Shard:
             self._read(call, index, request)
         elif isinstance(request, List):
             self._list(call, index, request)
+        elif isinstance(request, Renew):
+            self._owned(request.slot)
+            self.respond(call, index, self.leases.renew(request.slot, request.key, request.token))
+        elif isinstance(request, Recall):
+            self._recall(Waiter(call, index, frame.session, 0), request, frame.principal)
         else:
             self._admit_write(Waiter(call, index, frame.session, request.seq), request, frame.principal, session)
 
     def _read(self, call: int, index: int, request: Get) -> None:
         slot = self._owned(request.slot)
-        queue = self._queues.get((request.slot, request.key))
+        queue = self.queues.get((request.slot, request.key))
         # The base of the write under way is the last committed entry, and the only one to answer from while that write
         # is being committed: the store may show it already, and no reply may before the invalidation.
         entry = (queue[0].base if queue else None) or self.hot.get(request.slot, request.key)
         if entry is not None:
-            self._respond(call, index, found(request.slot, slot, self._current(request.slot, entry)))
+            self.respond(call, index, found(request.slot, slot, self._current(request.slot, entry)))
         else:
             self._check_place(request.slot, request.key)
             self._load(request.slot, request.key).reads.append((call, index))
@@ -296,9 +330,16 @@ class Shard:
         check_limit(request.limit)
         ticket = self._ticket()
         self._scans[ticket] = (call, index, request)
-        self._effects.append(Scan(ticket, request))
+        self.effects.append(Scan(ticket, request))
 
-    def _admit_write(self, waiter: Waiter, request: Write | Resolve, principal: str, session: Session) -> None:
+    def _recall(self, waiter: Waiter, request: Recall, principal: str) -> None:
+        self._owned(request.slot)
+        check_request_id(request.request_id)
+        self._enqueue(Operation(request, principal, digest_of(request), [waiter]))
+
+    def _admit_write(
+        self, waiter: Waiter, request: Write | Resolve | Acquire | Release, principal: str, session: Session
+    ) -> None:
         slot = self._owned(request.slot)
         if request.epoch != slot.epoch:
             raise NotOwnerError(f"slot epoch is {slot.epoch}, the request names {request.epoch}")
@@ -306,8 +347,10 @@ class Shard:
             raise RequestBarredError("this request was answered already and its answer acknowledged")
         identity = (request.slot, principal, request.request_id)
         answer = session.answer(waiter.seq, identity) if isinstance(request, Write) else session.answers.get(waiter.seq)
+        if isinstance(answer, Leased):  # it may have run out since
+            answer = self.leases.renew(request.slot, request.key, answer.token)
         if answer is not None:
-            self._respond(waiter.call, waiter.index, answer)
+            self.respond(waiter.call, waiter.index, answer)
             return
         if isinstance(request, Write) and not request.fresh:
             session.repeated(waiter.seq, identity)
@@ -326,7 +369,7 @@ class Shard:
             error = RequestBarredError(f"request {request_id!r} was repeated by another session")
             self._sessions.supersede(*origin, refusal(error))
 
-    def _join_or_enqueue(self, waiter: Waiter, request: Write | Resolve, principal: str) -> None:
+    def _join_or_enqueue(self, waiter: Waiter, request: Write | Resolve | Acquire | Release, principal: str) -> None:
         check_request_id(request.request_id)
         operation = Operation(request, principal, digest_of(request), [waiter])
         pending = self._writes.get(operation.identity)
@@ -337,23 +380,27 @@ class Shard:
             if pending is not None:
                 check_same(pending.digest, operation)
                 pending.waiters.append(waiter)
+                self.leases.locks.asked_again(pending, self.now_us)
                 return
-            if request.op is Op.BAR:
-                raise ProtocolError("a bar is written by Resolve, not by Write")
-            check_body(request.body, self.limits)
+            if isinstance(request, Write):
+                check_change(request, self.limits)
+        self._enqueue(operation)
+
+    def _enqueue(self, operation: Operation) -> None:
+        request = operation.request
         self._check_place(request.slot, request.key)
-        queue = self._queues.get(operation.place)
+        queue = self.queues.get(operation.place)
         if self._pending >= self.limits.shard_queue or (queue and len(queue) >= self.limits.key_queue):
             raise OverloadedError(
                 f"too many writes are waiting for {request.key!r} or its shard: try again later",
                 retry_after_s=_OVERLOADED_RETRY_S,
             )
         self._pending += 1
-        if isinstance(request, Write):
+        if not isinstance(request, Resolve | Recall):
             self._writes[operation.identity] = operation
         if queue is None:
-            self._queues[operation.place] = deque([operation])
-            self._next.append(operation)
+            self.queues[operation.place] = deque([operation])
+            self.next.append(operation)
         else:
             queue.append(operation)
 
@@ -367,12 +414,15 @@ class Shard:
 
     def _start(self, operation: Operation) -> None:
         request = operation.request
+        if isinstance(request, Acquire | Release):
+            self.leases.prepare(operation)
+            return
         operation.looked_up = isinstance(request, Write) and request.fresh
         operation.base = self.hot.get(*operation.place)
         if not operation.looked_up:
             ticket = self._ticket()
             self._lookups[ticket] = operation
-            self._effects.append(Lookup(ticket, request.slot, operation.principal, request.request_id))
+            self.effects.append(Lookup(ticket, request.slot, operation.principal, request.request_id))
         if operation.base is None:
             self._load(*operation.place).operation = operation
         self._prepare(operation)
@@ -383,60 +433,83 @@ class Shard:
         try:
             if isinstance(operation.request, Resolve):
                 self._prepare_resolve(operation)
-            else:
+            elif isinstance(operation.request, Recall):
+                self._prepare_recall(operation, operation.request, operation.base)
+            elif isinstance(operation.request, Write):
                 self._prepare_write(operation, operation.request, operation.base)
         except LightningStateError as error:
-            self._finish(operation, refusal(error))
+            self.finish(operation, refusal(error))
 
     def _prepare_resolve(self, operation: Operation) -> None:
         applied = operation.applied
         if applied is None:
-            self._ready.append(operation)
+            self.ready.append(operation)
         else:
-            self._finish(operation, Resolution(applied.op is not Op.BAR, applied.version))
+            self.finish(operation, Resolution(applied.op is not Op.BAR, applied.version))
+
+    def _prepare_recall(self, operation: Operation, recall: Recall, base: Entry) -> None:
+        slot = self.slots[recall.slot]
+        slot.check_not_barred(operation)
+        if operation.applied is None:
+            self.finish(operation, found(recall.slot, slot, self._current(recall.slot, base)))
+        else:
+            applied = upcast(self._registered(category_of_slot(recall.slot)).category, operation.applied)
+            self.finish(operation, Recalled(repeated(operation, recall, applied, slot)))
 
     def _prepare_write(self, operation: Operation, write: Write, base: Entry) -> None:
         slot = self.slots[write.slot]
         registered = self._registered(category_of_slot(write.slot))
         operation.base = upcast(registered.category, base)
-        if (operation.principal, write.request_id) in slot.barred:
-            raise RequestBarredError(f"request {write.request_id!r} was declared not applied; use a new id")
+        slot.check_not_barred(operation)
         if operation.applied is not None:
             applied = upcast(registered.category, operation.applied)
-            self._finish(operation, repeated(operation, write, applied, slot))
+            self.finish(operation, repeated(operation, write, applied, slot))
             return
+        self.leases.check(operation, write)
         operation.change = decide(write, operation.base, slot.floor, registered, self.limits)
         if operation.change.body is None:
-            self._ready.append(operation)
+            self.ready.append(operation)
             return
         ticket = self._ticket()
         self._judging[ticket] = operation
-        self._effects.append(
+        self.effects.append(
             Validate(ticket, registered.category, write.key, operation.base, operation.change.body, write.timeout_ms)
         )
 
-    def _finish(self, operation: Operation, reply: Reply) -> None:
+    def finish(self, operation: Operation, reply: Reply) -> None:
         """Answer everybody who waits for this write, and let the key's next one begin."""
+        self.answer(operation, reply)
+        self.leave_queue(operation)
+
+    def answer(self, operation: Operation, reply: Reply) -> None:
+        """Answer everybody who waits for an operation; it is over."""
         for waiter in operation.waiters:
-            self._sessions.remember(waiter.session, waiter.seq, reply)
-            self._respond(waiter.call, waiter.index, reply)
-        if isinstance(operation.request, Write):
+            if not isinstance(operation.request, Recall):
+                self._sessions.remember(waiter.session, waiter.seq, reply)
+            self.respond(waiter.call, waiter.index, reply)
+        if not isinstance(operation.request, Resolve | Recall):
             del self._writes[operation.identity]
         self._pending -= 1
-        queue = self._queues[operation.place]
+
+    def leave_queue(self, operation: Operation) -> None:
+        """Let the next operation of the key begin."""
+        queue = self.queues[operation.place]
         queue.popleft()
         if queue:
-            self._next.append(queue[0])
+            self.next.append(queue[0])
         else:
-            del self._queues[operation.place]
+            del self.queues[operation.place]
 
     # -- commit ---
 
     def _flush(self, now_us: int) -> list[Effect]:
-        while self._next:  # a loop, not a recursion: a long queue of refusals must not exhaust the stack
-            self._start(self._next.popleft())
-        if self._ready and self._committing is None:
-            self._begin_commit(now_us)
+        self.now_us = now_us
+        while self.next or (self.ready and self._committing is None):
+            while self.next:  # a loop, not a recursion: a long queue of refusals must not exhaust the stack
+                self._start(self.next.popleft())
+            if self.ready and self._committing is None:
+                self._begin_commit(now_us)
+        self.leases.set_alarm()
         return self._take_effects()
 
     def _begin_commit(self, now_us: int) -> None:
@@ -444,8 +517,10 @@ class Shard:
         rows: list[JournalRow] = []
         revisions: dict[int, int] = {}
         size_bytes = 0
-        while self._ready and len(rows) < _COMMIT_ROWS and size_bytes < _COMMIT_BYTES:
-            operation = self._ready.popleft()
+        while self.ready and len(rows) < _COMMIT_ROWS and size_bytes < _COMMIT_BYTES:
+            operation = self.ready.popleft()
+            if not self.leases.still_admits(operation):
+                continue
             slot = operation.request.slot
             revision = revisions.get(slot, self.slots[slot].revision) + (operation.change is not None)
             row = self._row(operation, revision, now_us)
@@ -453,11 +528,12 @@ class Shard:
             size_bytes += len(row.body or b"")
             operations.append(operation)
             rows.append(row)
-        self._committing = (self._ticket(), operations, rows)
-        self._effects.append(Commit(self._committing[0], rows))
+        if rows:
+            self._committing = (self._ticket(), operations, rows)
+            self.effects.append(Commit(self._committing[0], rows))
 
     def _row(self, operation: Operation, revision: int, now_us: int) -> JournalRow:
-        request, change = operation.request, operation.change
+        request, change, grant = operation.request, operation.change, operation.grant
         base = operation.base
         return JournalRow(
             slot=request.slot,
@@ -465,8 +541,8 @@ class Shard:
             epoch=self.slots[request.slot].epoch,
             key=request.key,
             version=change.version if change else 0,
-            op=request.op if isinstance(request, Write) else Op.BAR,
-            body=change.body if change else None,
+            op=request.op if isinstance(request, Write) else grant.op if grant else Op.BAR,
+            body=change.body if change else grant.encode() if grant else None,
             schema_version=change.schema_version if change else 0,
             indexes=change.indexes if change else {},
             principal=operation.principal,
@@ -486,12 +562,15 @@ class Shard:
     def _apply(self, operation: Operation, row: JournalRow) -> None:
         slot = self.slots[row.slot]
         slot.revision = row.revision
+        if operation.grant is not None:
+            self.leases.applied(operation, operation.grant)
+            return
         if row.op is Op.BAR:
             slot.barred.add((operation.principal, row.request_id))
             return
         entry = Entry(row.key, row.version, row.revision, row.body, row.schema_version, row.time_us)
-        self._effects.append(Invalidate(row.slot, row.key, row.epoch, row.revision, row.version, row.indexes))
-        self._effects.append(Notify(row, operation.change.transition if operation.change else None))
+        self.effects.append(Invalidate(row.slot, row.key, row.epoch, row.revision, row.version, row.indexes))
+        self.effects.append(Notify(row, operation.change.transition if operation.change else None))
         if self._registered(category_of_slot(row.slot)).category.schema_version == row.schema_version:
             self.hot.put(row.slot, entry)
         else:
@@ -505,7 +584,7 @@ class Shard:
     def _release_pages(self) -> None:
         held, self._held = self._held, []
         for call, index, page in held:
-            self._respond(call, index, page)
+            self.respond(call, index, page)
 
     # -- loading ---
 
@@ -514,7 +593,7 @@ class Shard:
         if loading is None:
             loading = self._loading[slot, key] = Loading(self._ticket())
             self._loads[loading.ticket] = (slot, key)
-            self._effects.append(Load(loading.ticket, slot, key))
+            self.effects.append(Load(loading.ticket, slot, key))
         return loading
 
     def _arrived(self, slot: int, entry: Entry) -> None:
@@ -526,7 +605,7 @@ class Shard:
         self.hot.put(slot, entry)
         loading = self._loading.pop((slot, entry.key))
         for call, index in loading.reads:
-            self._respond(call, index, found(slot, self.slots[slot], entry))
+            self.respond(call, index, found(slot, self.slots[slot], entry))
         if loading.operation is not None:
             loading.operation.base = entry
             self._prepare(loading.operation)
@@ -534,16 +613,16 @@ class Shard:
     def _load_refused(self, slot: int, key: str, refused: Refused) -> None:
         loading = self._loading.pop((slot, key))
         for call, index in loading.reads:
-            self._respond(call, index, refused)
+            self.respond(call, index, refused)
         if loading.operation is not None:
             self._lookups = {t: o for t, o in self._lookups.items() if o is not loading.operation}
-            self._finish(loading.operation, refused)
+            self.finish(loading.operation, refused)
 
     def _lookup_refused(self, operation: Operation, refused: Refused) -> None:
         loading = self._loading.get(operation.place)
         if loading is not None:
             loading.operation = None
-        self._finish(operation, refused)
+        self.finish(operation, refused)
 
     def _current(self, slot: int, entry: Entry) -> Entry:
         return upcast(self._registered(category_of_slot(slot)).category, entry)
@@ -566,9 +645,10 @@ class Shard:
         self._tickets += 1
         return self._tickets
 
-    def _respond(self, call: int, index: int, reply: Reply) -> None:
-        self._effects.append(Respond(call, index, reply))
+    def respond(self, call: int, index: int, reply: Reply) -> None:
+        """Answer one request."""
+        self.effects.append(Respond(call, index, reply))
 
     def _take_effects(self) -> list[Effect]:
-        effects, self._effects = self._effects, []
+        effects, self.effects = self.effects, []
         return effects

@@ -12,12 +12,14 @@ _SERVER_ERROR = 500
 
 
 def kind_of(request: Request) -> str:
-    """What it is: "get", "list", "resolve", or for a write "set", "patch", "status", "progress", "delete"."""
+    """What it is: "get", "acquire" …; a write's op: "set", "patch", "status", "progress", "delete"."""
     if isinstance(request, Write):
         return str(request.op)
     if isinstance(request, Get):
         return "get"
-    return "list" if isinstance(request, List) else "resolve"
+    if isinstance(request, List):
+        return "list"
+    return type(request).__name__.lower()
 
 
 def outcome_of(reply: Reply) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -21,6 +20,7 @@ from lightning_state.actors.core.effects import (
     Respond,
     Scan,
     Validate,
+    Wake,
 )
 from lightning_state.actors.core.messages import Frame, Refused, Replies, Request
 from lightning_state.actors.core.refusals import refusal
@@ -32,6 +32,7 @@ from lightning_state.actors.metrics.memory import read_memory
 from lightning_state.actors.metrics.outcome import OK
 from lightning_state.actors.metrics.shard import ShardFigures, ShardMetrics, now
 from lightning_state.actors.shard_actor.calls import Call, HandleCall
+from lightning_state.actors.shard_actor.clock import SteadyClock
 from lightning_state.actors.shard_actor.store_thread import StoreThread
 from lightning_state.actors.shard_actor.subscribers import Subscribers
 from lightning_state.actors.store.protocol import CommitUnknownError, Store
@@ -83,6 +84,7 @@ class Performer:
         subscribers: Subscribers | None = None,
         *,
         metrics: ShardMetrics | None = None,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self.shard = shard
         self.store = store
@@ -90,6 +92,8 @@ class Performer:
         self.rows_committed = 0
         self.verdicts = verdicts
         self.metrics = metrics or ShardMetrics()
+        self.clock = clock or SteadyClock()
+        """The time now, in microseconds since 1970."""
         self._recover = recover
         self._subscribers = subscribers or Subscribers()
         self._calls: dict[int, _Asked] = {}
@@ -101,6 +105,7 @@ class Performer:
         self._closed = False
         self._verdicts: list[tuple[int, Refused | None]] = []
         self._idle: asyncio.TimerHandle | None = None
+        self._waking: asyncio.TimerHandle | None = None
 
     async def frame(self, frame: Frame) -> Replies:
         """The replies to a frame, within a second; Pending for what is not decided by then."""
@@ -116,7 +121,7 @@ class Performer:
         self._last_call += 1
         number = self._last_call
         self._calls[number] = _Asked(call, frame.requests, now())
-        self.perform(self.shard.receive(number, frame, now_us()))
+        self.perform(self.shard.receive(number, frame, self.clock()))
         return number
 
     def perform(self, effects: list[Effect]) -> None:
@@ -156,7 +161,7 @@ class Performer:
         """What this shard measures of itself, now."""
         return self.metrics.read(len(self._calls), self.shard.depths(), self.shard.hot, read_memory())
 
-    def _begin(self, effect: Validate | Commit | Scan | Notify | Recover, now_s: float) -> None:
+    def _begin(self, effect: Validate | Commit | Scan | Notify | Recover | Wake, now_s: float) -> None:
         match effect:
             case Validate():
                 self._judging[effect.ticket] = now_s
@@ -169,6 +174,15 @@ class Performer:
                 _log_transition(effect)
             case Recover():
                 self._recover()
+            case Wake():
+                if self._waking is not None:
+                    self._waking.cancel()
+                delay_s = max(0.0, (effect.at_us - self.clock()) / 1e6)
+                self._waking = asyncio.get_running_loop().call_later(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = None
+        self.perform(self.shard.woken(self.clock()))
 
     async def on_writer(self, work: Callable[[], Any]) -> Any:
         """Run store work on the thread that owns the writing connection."""
@@ -181,10 +195,10 @@ class Performer:
                 entries = await self.on_reader(lambda: self.store.load([(load.slot, load.key) for load in loads]))
             except LightningStateError as error:
                 for load in loads:
-                    self.perform(self.shard.load_failed(load.ticket, refusal(error), now_us()))
+                    self.perform(self.shard.load_failed(load.ticket, refusal(error), self.clock()))
             else:
                 tickets = [load.ticket for load in loads]
-                self.perform(self.shard.all_loaded(zip(tickets, entries, strict=True), now_us()))
+                self.perform(self.shard.all_loaded(zip(tickets, entries, strict=True), self.clock()))
         lookups = [read for read in reads if isinstance(read, Lookup)]
         if lookups:
             await self._look_up(lookups)
@@ -197,10 +211,10 @@ class Performer:
             )
         except LightningStateError as error:
             for lookup in lookups:
-                self.perform(self.shard.load_failed(lookup.ticket, refusal(error), now_us()))
+                self.perform(self.shard.load_failed(lookup.ticket, refusal(error), self.clock()))
         else:
             for lookup, result in zip(lookups, found, strict=True):
-                self.perform(self.shard.looked_up(lookup.ticket, result, now_us()))
+                self.perform(self.shard.looked_up(lookup.ticket, result, self.clock()))
 
     async def _scan(self, scan: Scan) -> None:
         request = scan.request
@@ -212,9 +226,9 @@ class Performer:
                 )
             )
         except LightningStateError as error:
-            self.perform(self.shard.load_failed(scan.ticket, refusal(error), now_us()))
+            self.perform(self.shard.load_failed(scan.ticket, refusal(error), self.clock()))
         else:
-            self.perform(self.shard.scanned(scan.ticket, entries, now_us()))
+            self.perform(self.shard.scanned(scan.ticket, entries, self.clock()))
 
     def _judged(self, ticket: int, refused: Refused | None) -> None:
         # Later in this turn of the loop: verdicts that came together are committed together.
@@ -229,7 +243,7 @@ class Performer:
         asked = self._judging.pop
         self.metrics.judged([(at_s, refused) for ticket, refused in verdicts if (at_s := asked(ticket, None))])
         try:
-            self.perform(self.shard.all_judged(verdicts, now_us()))
+            self.perform(self.shard.all_judged(verdicts, self.clock()))
         except Exception as error:  # noqa: BLE001  # whatever broke, whoever runs this shard decides what follows
             self._broke(error)
 
@@ -250,7 +264,7 @@ class Performer:
                 logger.warning("commit of %d rows: %s", len(commit.rows), error)
                 self.perform(self.shard.commit_unknown(commit.ticket))
             elif isinstance(error, LightningStateError):
-                self.perform(self.shard.commit_refused(commit.ticket, refusal(error), now_us()))
+                self.perform(self.shard.commit_refused(commit.ticket, refusal(error), self.clock()))
             else:
                 self._broke(error)
         except Exception as broken:  # noqa: BLE001  # whatever broke, whoever runs this shard decides what follows
@@ -259,7 +273,7 @@ class Performer:
     def _committed(self, commit: Commit) -> None:
         self.commits += 1
         self.rows_committed += len(commit.rows)
-        self.perform(self.shard.committed(commit.ticket, now_us()))
+        self.perform(self.shard.committed(commit.ticket, self.clock()))
         self._idle = asyncio.get_running_loop().call_later(_PROJECT_IDLE_S, self._spawn_projection)
 
     def _spawn_projection(self) -> None:
@@ -295,8 +309,9 @@ class Performer:
     async def close(self) -> None:
         """Cancel what is under way and close the store."""
         self._closed = True
-        if self._idle is not None:
-            self._idle.cancel()
+        for timer in (self._idle, self._waking):
+            if timer is not None:
+                timer.cancel()
         for task in list(self._tasks):
             task.cancel()
         await self.verdicts.close()
@@ -308,11 +323,6 @@ class Performer:
         self._closed = True
         self._writer.end()
         self._reader.end()
-
-
-def now_us() -> int:
-    """The wall clock in microseconds since 1970."""
-    return time.time_ns() // 1_000
 
 
 def _outcome(error: BaseException | None) -> str:

@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from lightning_state.actors.category import load_category
+from lightning_state.actors.core.locks import HeldLock
 from lightning_state.actors.core.messages import Frame, Refused, Replies
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
@@ -63,6 +64,8 @@ class ShardStatus(msgspec.Struct, frozen=True):
     rows_committed: int
     memory_bytes: int
     store: StoreStatus | None
+    locks: list[HeldLock] = []
+    """Who holds and who waits for what."""
     figures: ShardFigures | None = None
     """None while it serves nothing."""
 
@@ -198,6 +201,7 @@ class ShardRuntime:
             commits=performer.commits if performer else 0,
             rows_committed=performer.rows_committed if performer else 0,
             memory_bytes=resident_bytes(),
+            locks=shard.leases.locks.look(performer.clock()) if shard and performer else [],
             store=await performer.on_reader(performer.store.status) if performer else None,
             figures=self.figures(),
         )
@@ -239,7 +243,9 @@ class ShardRuntime:
             self._register(shard, verdicts, granted.map)
             performer = Performer(shard, store, verdicts, self._unknown.set, self.subscribers, metrics=self._metrics)
             # This first commit under the new epoch also proves that the store can be written (C3).
-            shard.adopt(await performer.on_writer(lambda: store.acquire(granted.slots, granted.epoch)))
+            heads = await performer.on_writer(lambda: store.acquire(granted.slots, granted.epoch))
+            held = await performer.on_writer(lambda: store.held(granted.slots))
+            shard.adopt(heads, held, now_us=performer.clock())
         except BaseException:  # whatever it was, it goes on upwards; the lock must not stay held
             if performer is not None:
                 performer.end()

@@ -10,7 +10,17 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from threading import Lock
 
-from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
+from lightning_state.actors.core.rows import (
+    Applied,
+    Entry,
+    Hold,
+    JournalRow,
+    SlotHead,
+    applied_of,
+    begun_hold,
+    ended_hold,
+    entry_of,
+)
 from lightning_state.actors.core.slots import category_of_slot
 from lightning_state.actors.errors import DataDirectoryError, FencedError, StoreUnavailableError
 from lightning_state.actors.store.protocol import StoreStatus
@@ -29,6 +39,7 @@ class MemoryDisk:
         self.requests: dict[tuple[int, str, str], JournalRow] = {}
         self.sorted_keys: dict[int, list[tuple[str, int]]] = {}
         """Category → its (key, slot), tombstones included, in order."""
+        self.held: dict[Hold, JournalRow] = {}
         self.values: dict[str, bytes] = {}
         """The registry's values."""
 
@@ -38,7 +49,11 @@ class MemoryDisk:
         self.revisions[row.slot] = row.revision
         if row.request_id:
             self.requests.setdefault((row.slot, row.principal, row.request_id), row)
-        if row.op is Op.BAR:
+        if (ended := ended_hold(row)) is not None:
+            self.held.pop(ended, None)
+        if (begun := begun_hold(row)) is not None:
+            self.held[begun] = row
+        if not row.version:
             return
         place = (row.slot, row.key)
         if place not in self.keys:
@@ -99,16 +114,12 @@ class MemoryStore:
         """As `Store.load`."""
         disk = self._opened()
         with self._lock:
-            return [_entry_of(disk.keys[place][-1]) if place in disk.keys else None for place in keys]
+            return [entry_of(disk.keys[place][-1]) if place in disk.keys else None for place in keys]
 
     def applied(self, slot: int, principal: str, request_id: str) -> Applied | None:
         """As `Store.applied`."""
         row = self._opened().requests.get((slot, principal, request_id))
-        if row is None:
-            return None
-        return Applied(
-            row.key, row.version, row.revision, row.op, row.body, row.schema_version, row.digest, row.time_us
-        )
+        return None if row is None else applied_of(row)
 
     def scan(
         self, category_id: int, *, prefix: str, after: str, limit: int, index: tuple[str, str] | None
@@ -124,7 +135,7 @@ class MemoryStore:
                     break
                 row = disk.keys[slot, key][-1]
                 if row.body is not None and (index is None or row.indexes.get(index[0]) == index[1]):
-                    found.append(_entry_of(row))
+                    found.append(entry_of(row))
         return found
 
     def history(self, slot: int, key: str, *, after_version: int, limit: int) -> list[JournalRow]:
@@ -132,6 +143,12 @@ class MemoryStore:
         with self._lock:
             rows = self._opened().keys.get((slot, key), [])
             return [row for row in rows if row.version > after_version][:limit]
+
+    def held(self, slots: Iterable[int]) -> list[JournalRow]:
+        """As `Store.held`."""
+        wanted = set(slots)
+        with self._lock:
+            return [row for (slot, _, _), row in self._opened().held.items() if slot in wanted]
 
     def checkpoint(self) -> None:
         """As `Store.checkpoint`: there is no other place to move anything to."""
@@ -157,7 +174,3 @@ class MemoryStore:
         if self.disk.owner is not self:
             raise StoreUnavailableError("the memory store is not open")
         return self.disk
-
-
-def _entry_of(row: JournalRow) -> Entry:
-    return Entry(row.key, row.version, row.revision, row.body, row.schema_version, row.time_us)

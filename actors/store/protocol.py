@@ -83,6 +83,13 @@ class Store(Protocol):
         """The key's retained changes in version order, after a version."""
         ...
 
+    def held(self, slots: Iterable[int]) -> list[JournalRow]:
+        """The rows that hold something in these slots still, leases and prepared keys, as of `open`, in no order.
+
+        For a new owner, called by its writer after `open` and before its first commit.
+        """
+        ...
+
     def checkpoint(self) -> None:
         """Move what is journaled into the main file, where that exists; safe to call at any time by the writer."""
         ...

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lightning_state.actors.core.messages import List
-from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
+from lightning_state.actors.core.rows import (
+    Applied,
+    Entry,
+    Hold,
+    JournalRow,
+    Op,
+    SlotHead,
+    applied_of,
+    begun_hold,
+    ended_hold,
+    entry_of,
+)
 from lightning_state.actors.core.slots import category_of_slot
 from lightning_state.actors.errors import FencedError
 
@@ -20,6 +31,7 @@ class SimulatedStore:
         self._floors: dict[int, int] = {}
         self._entries: dict[tuple[int, str], Entry] = {}
         self._applied: dict[tuple[int, str, str], Applied] = {}
+        self._held: dict[Hold, JournalRow] = {}
 
     def __repr__(self) -> str:
         return f"<SimulatedStore rows={len(self.rows)} keys={len(self._entries)}>"
@@ -45,13 +57,19 @@ class SimulatedStore:
         for row in rows:
             self.rows.append(row)
             identity = (row.slot, row.principal, row.request_id)
-            self._applied[identity] = Applied(
-                row.key, row.version, row.revision, row.op, row.body, row.schema_version, row.digest, row.time_us
-            )
+            self._applied[identity] = applied_of(row)
             self._revisions[row.slot] = row.revision
-            if row.op is not Op.BAR:
-                entry = Entry(row.key, row.version, row.revision, row.body, row.schema_version, row.time_us)
-                self._entries[row.slot, row.key] = entry
+            if (ended := ended_hold(row)) is not None:
+                self._held.pop(ended, None)
+            if (begun := begun_hold(row)) is not None:
+                self._held[begun] = row
+            if row.version:
+                self._entries[row.slot, row.key] = entry_of(row)
+
+    def held(self, slots: Iterable[int]) -> list[JournalRow]:
+        """As `Store.held`."""
+        wanted = set(slots)
+        return [row for (slot, _, _), row in self._held.items() if slot in wanted]
 
     def check_epochs(self, rows: Sequence[JournalRow]) -> None:
         """The fence of every commit: raise FencedError when a newer epoch owns one of the slots."""

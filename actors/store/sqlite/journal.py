@@ -16,10 +16,11 @@ import msgspec
 from lightning_state.actors.core.rows import JournalRow, Op
 from lightning_state.actors.errors import StoreCorruptError
 
-COLUMNS = 15
+COLUMNS = 18
 """How many columns a row has in every query that returns journal rows, id first and checksum last."""
 
 _CHECKSUM_BYTES = 8
+_FIELDS_OF_SCHEMA_1 = 13
 _OPS = {op.value: op for op in Op}
 _pack = msgspec.msgpack.Encoder().encode
 _to_json = msgspec.json.Encoder().encode
@@ -29,6 +30,12 @@ _indexes = msgspec.json.Decoder(dict[str, str])
 def checksum_of(journal_id: int, row: JournalRow) -> bytes:
     """The checksum over every field of a row and its place in the journal."""
     return blake2b(_pack((journal_id, row)), digest_size=_CHECKSUM_BYTES).digest()
+
+
+def _checksum_of_schema_1(journal_id: int, row: JournalRow) -> bytes:
+    """The same as files of schema 1 have it: rows ended with their time."""
+    fields = msgspec.structs.astuple(row)[:_FIELDS_OF_SCHEMA_1]
+    return blake2b(_pack((journal_id, fields)), digest_size=_CHECKSUM_BYTES).digest()
 
 
 def indexes_text(indexes: dict[str, str]) -> str:
@@ -63,6 +70,9 @@ def columns_of(journal_id: int, row: JournalRow) -> tuple[Any, ...]:
         row.request_id,
         row.digest,
         row.time_us,
+        row.expires_us,
+        row.transaction,
+        row.transaction_size,
         checksum_of(journal_id, row),
     )
 
@@ -70,7 +80,8 @@ def columns_of(journal_id: int, row: JournalRow) -> tuple[Any, ...]:
 def row_of(columns: Sequence[Any]) -> JournalRow:
     """The row in these columns, verified. Raises StoreCorruptError."""
     journal_id, slot, revision, epoch, key, version, op, body = columns[:8]
-    schema_version, indexes, principal, request_id, digest, time_us, checksum = columns[8:COLUMNS]
+    schema_version, indexes, principal, request_id, digest, time_us = columns[8:14]
+    expires_us, transaction, transaction_size, checksum = columns[14:COLUMNS]
     if journal_id is None or op not in _OPS:
         raise StoreCorruptError("a stored state points at no journal row: restore the file from a backup")
     row = JournalRow(
@@ -87,8 +98,13 @@ def row_of(columns: Sequence[Any]) -> JournalRow:
         request_id,
         digest,
         time_us,
+        expires_us or 0,
+        transaction or "",
+        transaction_size or 0,
     )
-    if checksum_of(journal_id, row) != checksum:
+    # A row that was there before schema 2 has NULL in what that added.
+    checked = checksum_of if expires_us is not None else _checksum_of_schema_1
+    if checked(journal_id, row) != checksum:
         raise StoreCorruptError(f"journal row {journal_id} has a wrong checksum: restore the file from a backup")
     return row
 

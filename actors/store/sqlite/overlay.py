@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import islice
 from threading import Lock
 
-from lightning_state.actors.core.rows import JournalRow, Op
+from lightning_state.actors.core.rows import JournalRow
 from lightning_state.actors.core.slots import category_of_slot
 
 ROWS_MOST = 32768
@@ -49,7 +49,7 @@ class Overlay:
                 self._rows.append((journal_id, row))
                 if row.request_id:
                     self._requests.setdefault((row.slot, row.principal, row.request_id), row)
-                if row.op is Op.BAR:
+                if not row.version:
                     continue
                 places = self._keys.setdefault(category_of_slot(row.slot), {})
                 places.setdefault((row.key, row.slot), []).append(row)
@@ -67,7 +67,7 @@ class Overlay:
                 request = (row.slot, row.principal, row.request_id)
                 if self._requests.get(request) is row:
                     del self._requests[request]
-                if row.op is Op.BAR:
+                if not row.version:
                     continue
                 places = self._keys[category_of_slot(row.slot)]
                 versions = places[row.key, row.slot]

@@ -7,7 +7,7 @@ from typing import Any
 
 import apsw
 
-from lightning_state.actors.core.rows import JournalRow, Op
+from lightning_state.actors.core.rows import Hold, JournalRow, begun_hold, ended_hold
 from lightning_state.actors.core.slots import category_of_slot
 from lightning_state.actors.store.sqlite.journal import indexes_of, indexes_text
 from lightning_state.actors.store.sqlite.statements import queries
@@ -35,6 +35,8 @@ class _Changes:
         self.states: list[tuple[Any, ...]] = []
         self.index_adds: list[tuple[Any, ...]] = []
         self.index_removes: list[tuple[Any, ...]] = []
+        self.holds: dict[Hold, int | None] = {}
+        """What is held → the journal row that says so last; None: it is let go."""
         self.keys = 0
 
 
@@ -57,6 +59,10 @@ def project_batch(connection: apsw.Connection, batch: Batch) -> int:
     connection.executemany(
         sql["slot_revision_write"], [(revision, slot) for slot, revision in changes.revisions.items()]
     )
+    ended = [hold for hold, journal_id in changes.holds.items() if journal_id is None]
+    begun = [(*hold, journal_id) for hold, journal_id in changes.holds.items() if journal_id is not None]
+    connection.executemany(sql["hold_remove"], ended)
+    connection.executemany(sql["hold_add"], begun)
     execute(sql["file_projected_write"], (batch[-1][0], changes.keys))
     return changes.keys
 
@@ -70,7 +76,11 @@ def _gather(changes: _Changes, batch: Batch) -> None:
         revisions[slot] = row.revision
         if row.request_id:
             requests.append((row.request_id, row.principal, slot, journal_id))
-        if row.op is not Op.BAR:
+        if (ended := ended_hold(row)) is not None:
+            changes.holds[ended] = None
+        if (begun := begun_hold(row)) is not None:
+            changes.holds[begun] = journal_id
+        if row.version:
             versions.append((segment_of(journal_id), slot, key, row.version, journal_id))
             newest[category_of_slot(slot), key, slot] = numbered
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import apsw
 
-from lightning_state.actors.core.rows import Applied, Entry, JournalRow
+from lightning_state.actors.core.rows import Applied, Entry, JournalRow, applied_of, entry_of
 from lightning_state.actors.core.slots import category_of_slot
 from lightning_state.actors.store.sqlite.journal import pointed_row_of
 from lightning_state.actors.store.sqlite.overlay import Overlay
@@ -18,16 +18,6 @@ from lightning_state.actors.store.sqlite.projection import segment_of
 from lightning_state.actors.store.sqlite.statements import queries
 
 _ABOVE_EVERY_KEY = "\U0010ffff"
-
-
-def entry_of(row: JournalRow) -> Entry:
-    """The entry a change left behind."""
-    return Entry(row.key, row.version, row.revision, row.body, row.schema_version, row.time_us)
-
-
-def applied_of(row: JournalRow) -> Applied:
-    """What the request of a change did."""
-    return Applied(row.key, row.version, row.revision, row.op, row.body, row.schema_version, row.digest, row.time_us)
 
 
 class Reading:

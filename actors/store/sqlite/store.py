@@ -162,6 +162,13 @@ class SqliteStore:
         with translated("history"):
             return self._opened().history(slot, key, after_version=after_version, limit=limit)
 
+    def held(self, slots: Iterable[int]) -> list[JournalRow]:
+        """As `Store.held`: `open` has projected everything, so the projection has all of them."""
+        wanted = set(slots)
+        with translated("held"):
+            found = [row_of(columns) for columns in self._usable().connection.execute(self._sql["held_read"])]
+        return [row for row in found if row.slot in wanted]
+
     def checkpoint(self) -> None:
         """As `Store.checkpoint`. A failed sync breaks the store: CommitUnknownError."""
         self._usable().checkpoint()

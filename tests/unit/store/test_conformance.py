@@ -30,10 +30,12 @@ def row(
     body: bytes = b"{}",
     indexes: dict[str, str] | None = None,
     request_id: str | None = None,
+    transaction: str = "",
+    expires_us: int = 0,
 ) -> JournalRow:
     return JournalRow(
         slot=slot,
-        revision=revision or version,
+        revision=revision or version or 1,
         epoch=epoch,
         key=key,
         version=version,
@@ -45,11 +47,14 @@ def row(
         request_id=f"request-{slot}-{key}-{version}" if request_id is None else request_id,
         digest=b"digest",
         time_us=1_700_000_000_000_000 + version,
+        expires_us=expires_us,
+        transaction=transaction,
+        transaction_size=2 if transaction else 0,
     )
 
 
 def entry(of: JournalRow) -> Entry:
-    return Entry(of.key, of.version, of.revision, of.body, of.schema_version, of.time_us)
+    return Entry(of.key, of.version, of.revision, of.body, of.schema_version, of.time_us, of.expires_us)
 
 
 def filled(open_store: OpenStore, rows: Sequence[JournalRow], projected: int = 0) -> Store:
@@ -336,3 +341,43 @@ def test_a_checkpoint_changes_nothing_that_is_read(open_store: OpenStore) -> Non
     store.checkpoint()
     assert scan(store) == ["a", "b", "c"]
     assert store.load([(SLOT, "a")]) == [entry(rows[1])]
+
+
+def holding(key: str, op: Op, number: int, transaction: str = "") -> JournalRow:
+    """A row that changes no key."""
+    return row(key, 0, op=op, body=b"what is held", request_id=f"hold-{number}", transaction=transaction)
+
+
+@PROJECTED
+def test_what_is_held_is_known_to_the_next_owner_and_nothing_else_is(open_store: OpenStore, projected: int) -> None:
+    kept = holding("locked", Op.LOCK, 2)
+    rows = [
+        row("locked", 1),
+        holding("locked", Op.LOCK, 1),
+        kept,  # in place of the one before
+        holding("given back", Op.LOCK, 3),
+        holding("given back", Op.UNLOCK, 4),
+        holding("committed", Op.PREPARE, 5, "t-1"),
+        row("committed", 1, transaction="t-1"),
+        holding("aborted", Op.PREPARE, 6, "t-2"),
+        holding("aborted", Op.ABORT, 7, "t-2"),
+        prepared := holding("locked", Op.PREPARE, 8, "t-3"),
+        holding("t-3", Op.DECIDE, 9, "t-3"),
+        row("locked", 2),  # a write of its own ends nothing
+    ]
+    store = filled(open_store, rows, projected)
+    store.close()
+    store = open_store()
+    store.acquire([SLOT, OTHER_SLOT], 2)
+    assert sorted(store.held([SLOT]), key=lambda each: each.request_id) == [kept, prepared]
+    assert store.held([OTHER_SLOT]) == []
+    assert [one.op for one in store.history(SLOT, "locked", after_version=0, limit=10)] == [Op.SET, Op.SET]
+    assert keys(store.scan(1, prefix="", after="", limit=10, index=None)) == ["committed", "locked"]
+
+
+@PROJECTED
+def test_a_row_keeps_its_end_and_its_transaction(open_store: OpenStore, projected: int) -> None:
+    one = row("a", 1, transaction="t-1", expires_us=1_800_000_000_000_000)
+    store = filled(open_store, [one], projected)
+    assert store.load([(SLOT, "a")]) == [entry(one)]
+    assert store.history(SLOT, "a", after_version=0, limit=1) == [one]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
 from lightning_state.actors.core.rows import Entry, JournalRow, Op
@@ -215,12 +217,39 @@ def test_a_file_of_an_older_version_is_migrated_and_keeps_its_rows(
         store.open()
         assert store.load([PLACES[1]]) != [None]
         assert store._writing is not None
-        assert store._writing.connection.pragma("user_version") == 2
+        assert store._writing.connection.pragma("user_version") == len(newer)
         assert store._writing.connection.table_exists(None, "b")
         store.close()
     monkeypatch.undo()
     with pytest.raises(DataDirectoryError, match="newer version"):
         store.open()
+
+
+def test_rows_of_a_file_of_schema_1_are_read_and_their_damage_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = migrations("shard")[:1]
+    monkeypatch.setattr(connection, "migrations", lambda _kind: first)  # pyright: ignore[reportUnknownLambdaType]
+    create_shard_file(tmp_path, "service", 0)
+    row = change(1, 1, 1)
+    fields = msgspec.structs.astuple(row)[:13]
+    checksum = blake2b(msgspec.msgpack.encode((1, fields)), digest_size=8).digest()
+    file = connection.open_file(tmp_path / "shard-0.db", "shard")
+    columns = (1, *fields[:8], msgspec.json.encode(row.indexes).decode(), *fields[9:], checksum)
+    file.execute(f"INSERT INTO journal VALUES ({', '.join('?' * len(columns))}, NULL)", columns)
+    file.close()
+    monkeypatch.undo()
+    store = SqliteStore(tmp_path, 0, "service")
+    store.open()
+    assert store.history(SLOT, "key-1", after_version=0, limit=10) == [row]
+    store.close()
+    file = connection.open_file(tmp_path / "shard-0.db", "shard")
+    file.execute("UPDATE journal SET version = 2")
+    file.close()
+    store.open()
+    with pytest.raises(StoreCorruptError):
+        store.history(SLOT, "key-1", after_version=0, limit=10)
+    store.close()
 
 
 def test_a_shard_file_is_never_overwritten(shard_file: Path) -> None:

@@ -27,8 +27,8 @@ ON CONFLICT (slot) DO UPDATE SET epoch = excluded.epoch
 -- The only thing a commit writes.
 INSERT INTO journal
     (id, slot, revision, epoch, key, version, op, body, schema_version, indexes, principal, request_id, digest,
-     time_us, checksum)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     time_us, expires_us, tx, tx_size, checksum)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: journal_last_id
 -- Where the journal ends; 0 when it is empty.
@@ -37,5 +37,11 @@ SELECT coalesce(max(id), 0) FROM journal
 -- name: journal_tail
 -- What the projections do not contain yet.
 SELECT j.id, j.slot, j.revision, j.epoch, j.key, j.version, j.op, j.body, j.schema_version, j.indexes, j.principal,
-       j.request_id, j.digest, j.time_us, j.checksum
+       j.request_id, j.digest, j.time_us, j.expires_us, j.tx, j.tx_size, j.checksum
 FROM journal j WHERE j.id > ? ORDER BY j.id
+
+-- name: held_read
+-- The rows that hold something beyond their commit, of all slots.
+SELECT j.id, j.slot, j.revision, j.epoch, j.key, j.version, j.op, j.body, j.schema_version, j.indexes, j.principal,
+       j.request_id, j.digest, j.time_us, j.expires_us, j.tx, j.tx_size, j.checksum
+FROM held h LEFT JOIN journal j ON j.id = h.journal_id

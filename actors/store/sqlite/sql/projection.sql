@@ -29,3 +29,11 @@ UPDATE slots SET revision = max(revision, ?) WHERE slot = ?
 -- name: file_projected_write
 -- How far the projections got, and how many live keys that added or removed.
 UPDATE file SET projected = ?, keys = keys + ?
+
+-- name: hold_remove
+-- What was held is let go.
+DELETE FROM held WHERE slot = ? AND kind = ? AND key = ?
+
+-- name: hold_add
+-- Held beyond its commit, in place of what was held under the same name.
+REPLACE INTO held (slot, kind, key, journal_id) VALUES (?, ?, ?, ?)
