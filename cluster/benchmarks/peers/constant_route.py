@@ -20,7 +20,6 @@ PREFIX = "/constant"
 
 _APPLICATION = "constant-route"
 _WARM_UP = 100
-_RUNNING = "RUNNING"
 
 
 class ConstantReplica:
@@ -47,8 +46,8 @@ def application() -> Any:
 def replicas(name: str) -> int:
     """How many replicas an application runs in now."""
     deployments = serve.status().applications[name].deployments.values()
-    counts = [count for each in deployments for state, count in each.replica_states.items() if state.value == _RUNNING]
-    return sum(counts)
+    # Their keys are strings, whatever Serve's annotation says.
+    return sum(cast("dict[str, int]", each.replica_states).get("RUNNING", 0) for each in deployments)
 
 
 class ConstantRoutePeer:
