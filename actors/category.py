@@ -24,6 +24,7 @@ from lightning_state.actors.models import (
     VerificationState,
     invalid_state,
 )
+from lightning_state.actors.models.state import stamped
 
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 
@@ -123,8 +124,7 @@ class Category(Generic[S]):
 
     def stamp(self, state: S, version: int, updated_us: int) -> S:
         """The same state with the version and time (microseconds since 1970, UTC) its commit gave it."""
-        moment = datetime.fromtimestamp(updated_us / 1e6, UTC)
-        return state.model_copy(update={"version": version, "last_updated": moment})
+        return stamped(state, version, datetime.fromtimestamp(updated_us / 1e6, UTC))
 
     def upcast(self, body: bytes, schema_version: int) -> bytes:
         """A body stored under an older schema version as the current one writes it."""

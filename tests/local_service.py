@@ -15,7 +15,16 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError
 from lightning_state.actors.category import BUILT_IN, Category, load_category
 from lightning_state.actors.client import AsyncStateClient, StateClient
 from lightning_state.actors.core.directory import Directory, Identity
-from lightning_state.actors.core.effects import Commit, Effect, Load, Lookup, Respond, Scan, Validate
+from lightning_state.actors.core.effects import (
+    Commit,
+    Effect,
+    Load,
+    Lookup,
+    ReadHistory,
+    Respond,
+    Scan,
+    Validate,
+)
 from lightning_state.actors.core.messages import Frame, Pending, Refused, Replies, Reply
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
@@ -116,6 +125,9 @@ class LocalShard:
                     asked.category_id, prefix=asked.prefix, after=asked.after, limit=asked.limit, index=index
                 )
                 return shard.scanned(effect.ticket, entries, now_us)
+            case ReadHistory():
+                rows = store.history(effect.slot, effect.key, after_version=effect.after_version, limit=effect.limit)
+                return shard.history_read(effect.ticket, rows, now_us)
             case Validate():
                 return shard.judged(effect.ticket, self._service.verdict(effect), now_us)
             case Commit():

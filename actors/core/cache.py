@@ -52,7 +52,7 @@ class Cache:
     @property
     def size_bytes(self) -> int:
         """The entries' sizes, as they were given."""
-        return int(self._entries.currsize)
+        return self._entries.size_bytes
 
     @property
     def evicted(self) -> int:
@@ -63,11 +63,11 @@ class Cache:
 
     def find(self, place: Place, now_s: float) -> Entry | None:
         """The entry of a key or list part, if it may answer now; used most recently from here on."""
-        entry = self._entries.get(place)
+        entry = self._entries.use(place)
         if entry is None:
             return None
         if now_s >= entry.expires_s:
-            del self._entries[place]
+            self._entries.forget(place)
             return None
         # One whose channel was not proven alive lately waits for the next proof, or for the channel's loss.
         return entry if now_s - entry.channel.proven_s <= STALE_S else None
@@ -112,7 +112,7 @@ class Cache:
         """An own write ended otherwise: unknown, refused or repeated. Only the owner knows what is true of its key."""
         self.give_up(ticket)
         self._own_change(ticket)
-        self._entries.pop(ticket.place, None)
+        self._entries.forget(ticket.place)
 
     def begin_list(self, place: ListPlace, slot: int) -> Ticket:
         """A read of one shard's part of a list is about to be sent. `slot`: any one of its category."""
@@ -208,7 +208,7 @@ class Cache:
         category = self._categories.get(category_id)
         if category is not None:
             self._spoil(category)
-            self._entries.pop((category, index, value, shard), None)
+            self._entries.forget((category, index, value, shard))
 
     # -- small parts ---
 
@@ -248,7 +248,7 @@ class Cache:
 
     def _drop_lists(self, member: KeyPlace) -> None:
         for holder in self._entries.lists_with(member):
-            self._entries.pop(holder, None)
+            self._entries.forget(holder)
 
     def _own_change(self, ticket: Ticket) -> None:
         """Pushes of an own write come before its answer only if both came over the channel."""
@@ -259,12 +259,12 @@ class Cache:
 
     def _forget(self, place: KeyPlace) -> None:
         self._drop_lists(place)
-        self._entries.pop(place, None)
+        self._entries.forget(place)
 
     def _drop_older(self, place: Place, stamp: Stamp) -> None:
         held = self._entries.peek(place)
         if held is not None and held.stamp < stamp:
-            self._entries.pop(place, None)
+            self._entries.forget(place)
 
     def _empty(self, channel: Channel) -> None:
         self._spoil_all(lambda ticket: ticket.channel is channel)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
-from cachetools import Cache, LRUCache
 
 KeyPlace = tuple[str, str]
 """(category, key)."""
@@ -75,57 +74,74 @@ class Ticket:
     """Whatever lets others wait for a read's answer."""
 
 
-class Entries(LRUCache[Place, Entry]):
-    """Least recently used out first, bounded in bytes; knows which list parts hold a key."""
+class Entries:
+    """Least recently used out first, bounded in bytes; knows which list parts hold a key.
 
-    def __init__(self, size_bytes: int) -> None:
-        super().__init__(size_bytes, getsizeof=_size_bytes)
+    A read from memory costs little more than this look-up: no cache class of a library is fast enough.
+    """
+
+    __slots__ = ("_entries", "_lists", "evicted", "most_bytes", "size_bytes")
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.size_bytes = 0
+        """The entries' sizes, as they were given."""
         self.evicted = 0
+        self._entries: OrderedDict[Place, Entry] = OrderedDict()
         self._lists: dict[KeyPlace, set[Place]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def use(self, place: Place) -> Entry | None:
+        """The entry, used most recently from here on."""
+        entry = self._entries.get(place)
+        if entry is not None:
+            self._entries.move_to_end(place)
+        return entry
+
+    def peek(self, place: Place) -> Entry | None:
+        """The entry, not counted as a use."""
+        return self._entries.get(place)
 
     def put(self, place: Place, entry: Entry) -> bool:
         """Keep an entry in place of an older one; False when it alone is above the bound."""
-        self.pop(place, None)
-        if entry.size_bytes > self.maxsize:
+        self.forget(place)
+        if entry.size_bytes > self.most_bytes:
             return False
-        self[place] = entry
+        self.size_bytes += entry.size_bytes
+        while self.size_bytes > self.most_bytes:
+            self.evicted += 1
+            self.forget(next(iter(self._entries)))
+        self._entries[place] = entry
         for key in entry.members:
             self._lists.setdefault((place[0], key), set()).add(place)
         return True
 
-    def peek(self, place: Place) -> Entry | None:
-        """The entry, not counted as a use."""
-        return Cache[Place, Entry].__getitem__(self, place) if place in self else None
-
-    def lists_with(self, place: KeyPlace) -> list[Place]:
-        """The list parts of which a key is a member."""
-        return list(self._lists.get(place, ()))
-
-    def drop(self, chosen: Callable[[Place, Entry], bool]) -> None:
-        """Forget the entries that are chosen."""
-        for place in list(self):
-            if chosen(place, Cache[Place, Entry].__getitem__(self, place)):
-                del self[place]
-
-    def popitem(self) -> tuple[Place, Entry]:
-        """Evict the least recently used."""
-        self.evicted += 1
-        return super().popitem()
-
-    def clear(self) -> None:
-        """Forget everything."""
-        super().clear()
-        self._lists.clear()
-
-    def __delitem__(self, place: Place) -> None:
-        entry = Cache[Place, Entry].__getitem__(self, place)
-        super().__delitem__(place)
+    def forget(self, place: Place) -> None:
+        """There is no such entry any more, if there was."""
+        entry = self._entries.pop(place, None)
+        if entry is None:
+            return
+        self.size_bytes -= entry.size_bytes
         for key in entry.members:
             holders = self._lists[place[0], key]
             holders.discard(place)
             if not holders:
                 del self._lists[place[0], key]
 
+    def lists_with(self, place: KeyPlace) -> Sequence[Place]:
+        """The list parts of which a key is a member."""
+        holders = self._lists.get(place)
+        return () if holders is None else tuple(holders)
 
-def _size_bytes(entry: Entry) -> int:
-    return entry.size_bytes
+    def drop(self, chosen: Callable[[Place, Entry], bool]) -> None:
+        """Forget the entries that are chosen."""
+        for place in [place for place, entry in self._entries.items() if chosen(place, entry)]:
+            self.forget(place)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._lists.clear()
+        self.size_bytes = 0

@@ -39,6 +39,16 @@ class Scan(msgspec.Struct, frozen=True):
     request: List
 
 
+class ReadHistory(msgspec.Struct, frozen=True):
+    """Read a key's changes after a version; answer with `history_read`."""
+
+    ticket: int
+    slot: int
+    key: str
+    after_version: int
+    limit: int
+
+
 class Validate(msgspec.Struct, frozen=True):
     """Get VERL's verdict on a change; answer with `judged`. It is bound to this base version and these bytes."""
 
@@ -96,4 +106,4 @@ class Recover(msgspec.Struct, frozen=True):
     """A commit's outcome is unknown: reopen the store, take a new epoch, then `adopt` what it says (C3)."""
 
 
-Effect = Load | Lookup | Scan | Validate | Commit | Invalidate | Notify | Respond | Recover | Wake
+Effect = Load | Lookup | Scan | Validate | Commit | Invalidate | Notify | Respond | Recover | Wake | ReadHistory

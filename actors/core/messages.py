@@ -121,7 +121,16 @@ class Recall(msgspec.Struct, tag="recall", array_like=True, frozen=True):
     request_id: str
 
 
-Request = Get | List | Write | Resolve | Recall | Acquire | Release | Renew
+class History(msgspec.Struct, tag="history", array_like=True, frozen=True):
+    """The retained versions of a key after one of them, oldest first; answered with Changes."""
+
+    slot: int
+    key: str
+    after_version: int
+    limit: int
+
+
+Request = Get | List | Write | Resolve | Recall | Acquire | Release | Renew | History
 
 
 class Frame(msgspec.Struct, array_like=True, frozen=True):
@@ -206,7 +215,24 @@ class Released(msgspec.Struct, tag="released", array_like=True, frozen=True):
     was_held: bool
 
 
-Reply = Value | Absent | Page | Resolution | Recalled | Refused | Pending | Leased | Released
+class PastVersion(msgspec.Struct, array_like=True, frozen=True):
+    """One change of a key. A delete has no body."""
+
+    version: int
+    op: Op
+    updated_us: int
+    body: bytes | None
+    schema_version: int
+
+
+class Changes(msgspec.Struct, tag="changes", array_like=True, frozen=True):
+    """A part of a key's history, oldest first. `more`: later ones may exist."""
+
+    versions: list[PastVersion]
+    more: bool
+
+
+Reply = Value | Absent | Page | Resolution | Recalled | Refused | Pending | Leased | Released | Changes
 
 
 class Replies(msgspec.Struct, array_like=True, frozen=True):

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from lightning_state.actors.category import Category
+from lightning_state.actors.core.fields import field_reader
 from lightning_state.actors.core.transition import Transition
 from lightning_state.actors.errors import InvalidStateError, InvalidTransitionError
-
-Indexable = str | int | float | bool | None
 
 
 class Registered:
@@ -29,19 +26,11 @@ class Registered:
         self.category = category
         self.transitions = category.transitions if transitions is None else transitions
         self._status = category.alias(category.status_field) if category.status_field else None
-        read = {category.key_field, *category.indexes, *filter(None, [category.status_field])}
-        fields: list[Any] = [(name, Indexable, msgspec.field(name=category.alias(name))) for name in sorted(read)]
-        self._decoder = msgspec.json.Decoder(msgspec.defstruct("Fields", fields))
+        self.read = field_reader(category).read
+        """The key, status and indexed fields of a body, as attributes. Raises InvalidStateError for other JSON."""
 
     def __repr__(self) -> str:
         return f"<Registered {self.category.name} id={self.id}>"
-
-    def read(self, body: bytes) -> Any:
-        """The key, status and indexed fields of a body, as attributes. Raises InvalidStateError for other JSON."""
-        try:
-            return self._decoder.decode(body)
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-            raise InvalidStateError(f"{self.category.name}: {error}") from error
 
     def index_values(self, fields: Any) -> dict[str, str]:
         """Index name → value of one state; None is not indexed."""

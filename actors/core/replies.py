@@ -12,7 +12,7 @@ from lightning_state.actors.core.operation import Operation
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
 from lightning_state.actors.errors import IdempotencyMismatchError, RequestBarredError
 
-Stored = TypeVar("Stored", Entry, Applied)
+Stored = TypeVar("Stored", Entry, Applied, JournalRow)
 
 
 class Slot:

@@ -32,6 +32,7 @@ from lightning_state.actors.core.messages import (
     Acquire,
     Frame,
     Get,
+    History,
     List,
     Pending,
     Recall,
@@ -202,6 +203,12 @@ class Session:
         """Begin a read of a key. Raises UnknownCategoryError when the map does not have the category."""
         return Operation(category, key, Get(self._slot(category, key), key), deadline_s)
 
+    def history(self, category: str, key: str, after_version: int, limit: int, deadline_s: float) -> Operation:
+        """Begin reading a key's retained versions after one of them."""
+        check_limit(limit)
+        check_expected(after_version)
+        return Operation(category, key, History(self._slot(category, key), key, after_version, limit), deadline_s)
+
     def listing(self, category: str, shard: int, request: List, deadline_s: float) -> Operation:
         """Begin one shard's part of a list. Raises InvalidStateError for a limit or an index value that cannot be."""
         check_limit(request.limit)
@@ -286,7 +293,7 @@ class Session:
         if isinstance(template, List):
             return operation.shard or 0, template
         shard = self.map.categories[operation.category].owners[index_of_slot(template.slot)]
-        if isinstance(template, Get | Recall):
+        if isinstance(template, Get | Recall | History):
             return shard, template
         changes: dict[str, Any] = {"epoch": self.epoch(shard)}
         if isinstance(template, Acquire):

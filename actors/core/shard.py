@@ -24,12 +24,14 @@ from lightning_state.actors.core.effects import (
     Scan,
     Validate,
 )
+from lightning_state.actors.core.histories import Histories
 from lightning_state.actors.core.hot import HotEntries
 from lightning_state.actors.core.leases import Leases
 from lightning_state.actors.core.messages import (
     Acquire,
     Frame,
     Get,
+    History,
     Leased,
     List,
     Page,
@@ -79,6 +81,7 @@ class Shard:
         self._refused: dict[int, str] = {}
         self._sessions = Sessions()
         self.now_us = 0
+        self._histories = Histories(self.respond)
         self.leases = Leases(self, limits.key_queue)
         self.queues: dict[tuple[int, str], deque[Operation]] = {}
         self._writes: dict[tuple[int, str, str], Operation] = {}
@@ -113,7 +116,7 @@ class Shard:
             ready=len(self.ready),
             committing=len(self._committing[1]) if self._committing is not None else 0,
             loading=len(self._loading),
-            scanning=len(self._scans) + len(self._held),
+            scanning=len(self._scans) + len(self._held) + len(self._histories),
             locks_held=self.leases.locks.held,
             locks_waiting=self.leases.locks.waiting,
         )
@@ -175,7 +178,7 @@ class Shard:
         return self._flush(now_us)
 
     def load_failed(self, ticket: int, refused: Refused, now_us: int) -> list[Effect]:
-        """A Load, Lookup or Scan could not be done: whoever waits for it is told, and nothing changes."""
+        """A Load, Lookup, Scan or ReadHistory could not be done: whoever waits for it is told, and nothing changes."""
         if ticket in self._scans:
             call, index, _ = self._scans.pop(ticket)
             self.respond(call, index, refused)
@@ -183,6 +186,8 @@ class Shard:
             self._lookup_refused(self._lookups.pop(ticket), refused)
         elif ticket in self._loads:
             self._load_refused(*self._loads.pop(ticket), refused)
+        else:
+            self._histories.fail(ticket, refused)
         return self._flush(now_us)
 
     def looked_up(self, ticket: int, applied: Applied | None, now_us: int) -> list[Effect]:
@@ -215,6 +220,15 @@ class Shard:
                 self.respond(call, index, page)
         except LightningStateError as error:
             self.respond(call, index, refusal(error))
+        return self._flush(now_us)
+
+    def history_read(self, ticket: int, rows: Sequence[JournalRow], now_us: int) -> list[Effect]:
+        """The result of a ReadHistory, oldest first; a full one may have a successor."""
+        if rows:
+            category = self._registered(category_of_slot(rows[0].slot)).category
+            rows = [upcast(category, row) for row in rows]
+        committing = self._committing[2] if self._committing is not None else []
+        self._histories.read(ticket, rows, committing)
         return self._flush(now_us)
 
     def judged(self, ticket: int, refused: Refused | None, now_us: int) -> list[Effect]:
@@ -277,6 +291,7 @@ class Shard:
                 self.respond(call, index, refused)
         for call, index, _ in (*self._scans.values(), *self._held):
             self.respond(call, index, refused)
+        self._histories.disown(refused)
         for memory in (self.queues, self._writes, self._loading, self._loads, self._lookups, self._scans):
             memory.clear()
         self._held.clear()
@@ -297,6 +312,10 @@ class Shard:
             self._read(call, index, request)
         elif isinstance(request, List):
             self._list(call, index, request)
+        elif isinstance(request, History):
+            self._owned(request.slot)
+            self._check_place(request.slot, request.key)
+            self.effects.append(self._histories.begin(self._ticket(), call, index, request))
         elif isinstance(request, Renew):
             self._owned(request.slot)
             self.respond(call, index, self.leases.renew(request.slot, request.key, request.token))
@@ -582,6 +601,7 @@ class Shard:
         return any(category_of_slot(row.slot) == category_id for row in rows)
 
     def _release_pages(self) -> None:
+        self._histories.release()
         held, self._held = self._held, []
         for call, index, page in held:
             self.respond(call, index, page)

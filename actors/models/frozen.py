@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -10,7 +11,12 @@ from types import NoneType
 from typing import Any, NoReturn
 from uuid import UUID
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel
+
+_LEAVES = frozenset({NoneType, bool, int, str})
+"""The immutable values that JSON has, but for floats, of which some are no numbers."""
+
+_NAMES = frozenset({str})
 
 _VALUES = frozenset({NoneType, bool, int, float, complex, str, bytes, date, datetime, time, timedelta, Decimal, UUID})
 
@@ -40,33 +46,48 @@ class FrozenDict(dict[str, Any]):
         return FrozenDict, (dict(self),)
 
 
-def freeze(value: JsonValue) -> Any:
+def freeze(value: Any) -> Any:
     """The same JSON value with lists as tuples and objects as `FrozenDict`, at every depth.
 
-    Raises ValueError for NaN and infinities: JSON has no such numbers, and not every parser refuses them.
+    Raises ValueError for NaN and infinities (JSON has no such numbers, and not every parser refuses them), TypeError
+    for what is no JSON value, subclasses of its types included: only what is known to be immutable is kept.
     """
-    if isinstance(value, float) and not isfinite(value):
+    kind = type(value)
+    if kind in _LEAVES:
+        return value
+    if kind is dict or kind is FrozenDict:
+        if not _NAMES.issuperset(map(type, value)):
+            raise TypeError("a JSON object has strings as its names")
+        return FrozenDict({name: item if type(item) in _LEAVES else freeze(item) for name, item in value.items()})
+    if kind is list or kind is tuple:
+        return tuple([item if type(item) in _LEAVES else freeze(item) for item in value])
+    if kind is not float:
+        raise TypeError(f"{kind.__name__} is no type of JSON")
+    if not isfinite(value):
         raise ValueError("a number must be finite")
-    if isinstance(value, dict):
-        return FrozenDict({name: freeze(item) for name, item in value.items()})
-    if isinstance(value, (list, tuple)):
-        return tuple(freeze(item) for item in value)
     return value
-
-
-def freeze_items(value: dict[str, JsonValue]) -> FrozenDict:
-    """A mapping's immutable form; for pydantic `AfterValidator`."""
-    return FrozenDict({name: freeze(item) for name, item in value.items()})
 
 
 def is_frozen(value: object) -> bool:
     """Whether nothing in a value can be changed, at any depth: it may be shared. False for what is not known here."""
     kind = type(value)
-    if kind in _VALUES or isinstance(value, Enum):
+    if kind in _VALUES:
         return True
-    if isinstance(value, BaseModel):
-        is_fixed = bool(kind.model_config.get("frozen")) and not value.__pydantic_private__  # pyright: ignore[reportAttributeAccessIssue]  # of the class of a model
-        return is_fixed and not value.__pydantic_extra__ and all(map(is_frozen, value.__dict__.values()))
     if kind is FrozenDict:
-        return all(map(is_frozen, value.values()))  # pyright: ignore[reportAttributeAccessIssue]  # it is a FrozenDict
-    return kind in {tuple, frozenset} and all(map(is_frozen, value))  # pyright: ignore[reportArgumentType]  # iterable
+        return _all_frozen(value.values())  # pyright: ignore[reportAttributeAccessIssue]  # it is a FrozenDict
+    if kind is tuple or kind is frozenset:
+        return _all_frozen(value)  # pyright: ignore[reportArgumentType]  # iterable
+    if issubclass(kind, Enum):
+        return True
+    if not issubclass(kind, BaseModel) or not kind.model_config.get("frozen"):
+        return False
+    is_fixed = not value.__pydantic_private__ and not value.__pydantic_extra__  # pyright: ignore[reportAttributeAccessIssue]  # of a model
+    return is_fixed and _all_frozen(value.__dict__.values())
+
+
+def _all_frozen(values: Iterable[object]) -> bool:
+    # No generator, and no call for the usual leaf: every state that a client writes or reads passes here.
+    for value in values:  # noqa: SIM110  # see above
+        if type(value) not in _VALUES and not is_frozen(value):
+            return False
+    return True

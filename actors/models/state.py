@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
     ValidationError,
-    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
 from pydantic.alias_generators import to_camel
 
 from lightning_state.actors.errors import InvalidStateError
-from lightning_state.actors.models.frozen import FrozenDict, freeze, freeze_items
+from lightning_state.actors.models.frozen import FrozenDict, freeze
+
+S = TypeVar("S", bound="State")
 
 SERVICE_FIELDS = frozenset({"version", "last_updated"})
 """Set by the service from the commit; never part of a stored body."""
+
+_set = object.__setattr__
+# The models refuse their own.
 
 
 def _utc(value: datetime) -> datetime:
@@ -38,16 +44,21 @@ def _thaw(value: Any) -> Any:
     return value
 
 
-def _thaw_input(value: Any, info: ValidationInfo) -> Any:
-    return (
-        value if info.mode == "json" else _thaw(value)
-    )  # what was just parsed is not frozen; saves a third of a decode
+def _json_object(value: Any, validate: ValidatorFunctionWrapHandler) -> FrozenDict:
+    """The usual values are checked and frozen in one pass; whatever else is in there, pydantic converts or refuses.
+
+    Its own way costs ten times as much: it asks a function of its own for the type of every value.
+    """
+    if isinstance(value, dict):
+        with contextlib.suppress(TypeError, ValueError):  # pydantic's error says where it is
+            return freeze(value)
+    return freeze(validate(_thaw(value)))
 
 
 Timestamp = Annotated[AwareDatetime, AfterValidator(_utc)]
 """A moment with a time zone, kept in UTC; ISO-8601 on the wire."""
 
-JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_thaw_input), AfterValidator(freeze_items)]
+JsonObject = Annotated[dict[str, JsonValue], WrapValidator(_json_object)]
 """A JSON object with arbitrary values, deeply immutable; its keys are never renamed."""
 
 FloatMap = Annotated[dict[str, float], AfterValidator(FrozenDict)]
@@ -96,6 +107,17 @@ class State(StatePart):
 
     version: int = Field(default=0, ge=0)
     last_updated: Timestamp | None = None
+
+
+def stamped(state: S, version: int, updated: datetime) -> S:
+    """A copy with the version and time of its commit. A third of what `model_copy(update=...)` costs."""
+    copy = state.__class__.__new__(state.__class__)
+    extra, private = state.__pydantic_extra__, state.__pydantic_private__
+    _set(copy, "__dict__", {**state.__dict__, "version": version, "last_updated": updated})
+    _set(copy, "__pydantic_fields_set__", state.__pydantic_fields_set__ | SERVICE_FIELDS)
+    _set(copy, "__pydantic_extra__", None if extra is None else dict(extra))
+    _set(copy, "__pydantic_private__", None if private is None else dict(private))
+    return copy
 
 
 def invalid_state(subject: str, error: ValidationError) -> InvalidStateError:

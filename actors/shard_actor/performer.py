@@ -16,6 +16,7 @@ from lightning_state.actors.core.effects import (
     Load,
     Lookup,
     Notify,
+    ReadHistory,
     Recover,
     Respond,
     Scan,
@@ -161,7 +162,7 @@ class Performer:
         """What this shard measures of itself, now."""
         return self.metrics.read(len(self._calls), self.shard.depths(), self.shard.hot, read_memory())
 
-    def _begin(self, effect: Validate | Commit | Scan | Notify | Recover | Wake, now_s: float) -> None:
+    def _begin(self, effect: Validate | Commit | Scan | Notify | Recover | Wake | ReadHistory, now_s: float) -> None:
         match effect:
             case Validate():
                 self._judging[effect.ticket] = now_s
@@ -170,6 +171,8 @@ class Performer:
                 self._begin_commit(effect)
             case Scan():
                 self._spawn(self._scan(effect))
+            case ReadHistory():
+                self._spawn(self._read_history(effect))
             case Notify():
                 _log_transition(effect)
             case Recover():
@@ -229,6 +232,16 @@ class Performer:
             self.perform(self.shard.load_failed(scan.ticket, refusal(error), self.clock()))
         else:
             self.perform(self.shard.scanned(scan.ticket, entries, self.clock()))
+
+    async def _read_history(self, asked: ReadHistory) -> None:
+        try:
+            rows = await self.on_reader(
+                lambda: self.store.history(asked.slot, asked.key, after_version=asked.after_version, limit=asked.limit)
+            )
+        except LightningStateError as error:
+            self.perform(self.shard.load_failed(asked.ticket, refusal(error), self.clock()))
+        else:
+            self.perform(self.shard.history_read(asked.ticket, rows, self.clock()))
 
     def _judged(self, ticket: int, refused: Refused | None) -> None:
         # Later in this turn of the loop: verdicts that came together are committed together.

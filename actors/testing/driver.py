@@ -15,6 +15,7 @@ from lightning_state.actors.core.effects import (
     Load,
     Lookup,
     Notify,
+    ReadHistory,
     Recover,
     Respond,
     Scan,
@@ -43,10 +44,10 @@ from lightning_state.actors.errors import StoreUnavailableError
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.testing.store import SimulatedStore
 
-Waiting = Load | Lookup | Scan | Validate | Commit
+Waiting = Load | Lookup | Scan | ReadHistory | Validate | Commit
 """Effects that expect an answer."""
 
-W = TypeVar("W", Load, Lookup, Scan, Validate, Commit)
+W = TypeVar("W", Load, Lookup, Scan, ReadHistory, Validate, Commit)
 
 UNAVAILABLE = refusal(StoreUnavailableError("the store cannot be reached"))
 
@@ -171,7 +172,7 @@ class ShardDriver:
     def take(self, effects: list[Effect]) -> None:
         """Sort effects into those that wait for an answer and the rest."""
         for effect in effects:
-            if isinstance(effect, Load | Lookup | Scan | Validate | Commit):
+            if isinstance(effect, Load | Lookup | Scan | ReadHistory | Validate | Commit):
                 self.waiting.append(effect)
             else:
                 self.log.append(effect)
@@ -195,6 +196,12 @@ class ShardDriver:
     def scan(self, *entries: Entry) -> None:
         """Answer the oldest Scan."""
         self.take(self.shard.scanned(self.next(Scan).ticket, entries, self.now_us))
+
+    def read_history(self) -> None:
+        """Answer the oldest ReadHistory from the store."""
+        asked = self.next(ReadHistory)
+        rows = self.store.history(asked.slot, asked.key, after_version=asked.after_version, limit=asked.limit)
+        self.take(self.shard.history_read(asked.ticket, rows, self.now_us))
 
     def fail(self, kind: type[W], refused: Refused = UNAVAILABLE) -> None:
         """Let the oldest Load, Lookup or Scan fail."""
@@ -230,6 +237,8 @@ class ShardDriver:
                 self.load(self.store.load(effect.slot, effect.key))
             elif isinstance(effect, Lookup):
                 self.look_up(self.store.applied(effect.slot, effect.principal, effect.request_id))
+            elif isinstance(effect, ReadHistory):
+                self.read_history()
             elif isinstance(effect, Scan):
                 self.scan(*self.store.scan(effect.request))
             elif isinstance(effect, Validate):

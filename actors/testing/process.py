@@ -14,6 +14,7 @@ from lightning_state.actors.core.effects import (
     Load,
     Lookup,
     Notify,
+    ReadHistory,
     Recover,
     Respond,
     Scan,
@@ -83,6 +84,7 @@ class Process:
             Notify: self._gate.notify,
             Recover: self._recover,
             Wake: self._wake,
+            ReadHistory: self._history,
         }
 
     def __repr__(self) -> str:
@@ -236,6 +238,15 @@ class Process:
         self._received.clear()
         self.owner = False
         self.start()
+
+    def _history(self, effect: ReadHistory) -> None:
+        self._read(
+            effect.ticket,
+            "history_read",
+            lambda: self._store.history(
+                effect.slot, effect.key, after_version=effect.after_version, limit=effect.limit
+            ),
+        )
 
     def _wake(self, effect: Wake) -> None:
         """Wakings are never cancelled here: one that comes too early or twice must do no harm."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from lightning_state.actors.core.messages import List
 from lightning_state.actors.core.rows import (
@@ -65,6 +66,11 @@ class SimulatedStore:
                 self._held[begun] = row
             if row.version:
                 self._entries[row.slot, row.key] = entry_of(row)
+
+    def history(self, slot: int, key: str, *, after_version: int, limit: int) -> list[JournalRow]:
+        """As `Store.history`."""
+        changes = (row for row in self.rows if (row.slot, row.key) == (slot, key) and row.version > after_version)
+        return list(islice(changes, limit))
 
     def held(self, slots: Iterable[int]) -> list[JournalRow]:
         """As `Store.held`."""

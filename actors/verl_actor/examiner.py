@@ -63,7 +63,7 @@ class Examiner:
     def begin(self, batch: Batch) -> Answers | Coroutine[Any, Any, Answers]:
         """The same at once, when no call of the batch waits for anything; else what is to be awaited."""
         answers = [self._answer(call, batch.rule_sets) for call in batch.calls]
-        return _gathered(answers) if any(asyncio.iscoroutine(answer) for answer in answers) else Answers(answers)
+        return Answers(answers) if all(type(answer) is Verdict for answer in answers) else _gathered(answers)
 
     def _answer(self, call: Call, rule_sets: dict[str, RuleSet]) -> Any:
         # Plain calls of known rule sets never become coroutines: a task each would cost more than the rules.
@@ -166,7 +166,7 @@ async def _gathered(answers: list[Any]) -> Answers:
 
 
 async def _settle(answer: Any) -> Answer:
-    return await answer if asyncio.iscoroutine(answer) else answer
+    return answer if isinstance(answer, Verdict) else await answer
 
 
 async def _analysed(call: VerifyFacts | ValidateReasoning | CheckConsistency) -> Answer:

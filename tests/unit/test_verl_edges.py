@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.verl_cases import Order, change, plan_of
 
@@ -62,3 +63,11 @@ def test_a_number_below_the_floor_is_not_taken_over_any_more() -> None:
     sessions.hear("one", 9, 0)
     sessions.supersede("one", 7, Absent(0, 1, 0, 0))
     assert sessions.hear("one", 9, 0).answers == {}
+
+
+def test_a_base_that_no_longer_fits_its_model_can_be_replaced() -> None:
+    base = AGENTS.encode(AgentState(agent_id="a-1", agent_type="t")).replace(b'"agentType":"t"', b'"agentType":7')
+    request = change(AGENTS, AgentState(agent_id="a-1", agent_type="t"))
+    assert evaluate(plan_of(AGENTS), msgspec.structs.replace(request, base=base, base_version=1)).issues == []
+    broken = msgspec.structs.replace(request, base=b"{", base_version=1)
+    assert [issue.code for issue in evaluate(plan_of(AGENTS), broken).issues] == ["rule_failed"]

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, Literal, NoReturn, TypeVar
+from datetime import datetime
+from typing import Any, Literal, NoReturn, TypeVar
 
 from lightning_state.actors.category import Category
 from lightning_state.actors.client._async.calls import AsyncCalls
 from lightning_state.actors.client.calling import Call
+from lightning_state.actors.client.checking import CollectionChecks
 from lightning_state.actors.client.decoding import Outcome, body_of, completed, page_of, state_of, stored, unexpected
 from lightning_state.actors.client.fencing import Fence, token_of
 from lightning_state.actors.client.flights import AsyncFlight
 from lightning_state.actors.client.pages import StatePage, key_after, merge
+from lightning_state.actors.client.past import (
+    StateVersion,
+    changes_of,
+    check_version,
+    difference,
+    found_at,
+    microseconds_of,
+    version_of,
+)
 from lightning_state.actors.core.cache_entries import Ticket
 from lightning_state.actors.core.checks import LIST_LIMIT, check_body, check_key, check_limit, check_prefix
-from lightning_state.actors.core.messages import Absent, List, Page, Recalled, Reply, Value
+from lightning_state.actors.core.messages import Absent, Changes, List, Page, PastVersion, Recalled, Reply, Value
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.session import Operation, Session
 from lightning_state.actors.core.slots import slot_of
 from lightning_state.actors.errors import (
+    CompactedError,
     InvalidStateError,
     LightningStateError,
     StateNotFoundError,
-    StateTooLargeError,
     VersionConflictError,
 )
+from lightning_state.actors.limits import Limits
 from lightning_state.actors.models import State
 
 S = TypeVar("S", bound=State)
@@ -46,7 +57,7 @@ _UPDATE_BACKOFF_S = 0.002
 _UPDATE_BACKOFF_MOST_S = 0.25
 
 
-class AsyncCollection(Generic[S]):
+class AsyncCollection(CollectionChecks[S]):
     """The states of one category. Every call has a deadline: `timeout_s`, by default the service's own (30 s).
 
     Any call may raise DeadlineExceededError (nothing was changed), ShardUnavailableError, ServiceNotFoundError or
@@ -66,22 +77,98 @@ class AsyncCollection(Generic[S]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.category.name} of {self._calls.transport.service}>"
 
+    @property
+    def _limits(self) -> Limits:
+        return self._calls.limits
+
     async def get(
         self,
         key: str,
         *,
         consistency: Consistency = "cached",
         at_least: str | None = None,
+        at_version: int | None = None,
+        at_time: datetime | None = None,
         timeout_s: float | None = None,
     ) -> S:
         """The state under a key. Raises StateNotFoundError.
 
         "linearizable" asks the key's owner. "cached" may answer from this process, at most 3 s old in the worst case
         and never older than what this client read or wrote before; with `at_least`, the token of another client, also
-        never older than what that one had.
+        never older than what that one had. `at_version` and `at_time` ask for the past: see the methods of that name.
         """
+        if at_version is not None:
+            return await self.at_version(key, at_version, timeout_s=timeout_s)
+        if at_time is not None:
+            return await self.at_time(key, at_time, timeout_s=timeout_s)
         state = await self._found("get", key, consistency, at_least, timeout_s)
         return self._missing(key) if state is None else state
+
+    async def history(
+        self, key: str, *, after_version: int = 0, limit: int = 100, timeout_s: float | None = None
+    ) -> tuple[StateVersion[S], ...]:
+        """The versions of a key that are kept, oldest first: at most `limit` (1 to 1,000) after `after_version`.
+
+        Deletions are among them. Nothing is given of what was not committed when it was asked for; the last one's
+        version continues it. Empty when there are none.
+        """
+        call = await self._begin("history", timeout_s)
+        check_limit(limit)
+        found: list[PastVersion] = []
+        after, more = after_version, True
+        while more and len(found) < limit:
+            changes = await self._changes(call, key, after, limit - len(found))
+            found += changes.versions
+            more = changes.more
+            after = found[-1].version if found else after
+        return tuple(version_of(self.category, past) for past in found)
+
+    async def at_version(self, key: str, version: int, *, timeout_s: float | None = None) -> S:
+        """The state as it was at a version. Raises StateNotFoundError, CompactedError when it is not kept any more."""
+        past = await self._past(await self._begin("at_version", timeout_s), key, version)
+        return self.category.decode(past.body or b"", past.version, past.updated_us)
+
+    async def at_time(self, key: str, moment: datetime, *, timeout_s: float | None = None) -> S:
+        """The state as it was at a moment (with a time zone), by the clocks of its owners.
+
+        Reads the key's history up to it. Raises StateNotFoundError when nothing was stored then, CompactedError when
+        what was is not kept any more.
+        """
+        call = await self._begin("at_time", timeout_s)
+        until_us = microseconds_of(moment)
+        last: PastVersion | None = None
+        more = True
+        while more:
+            changes = await self._changes(call, key, last.version if last is not None else 0, LIST_LIMIT)
+            past = [each for each in changes.versions if each.updated_us <= until_us]
+            if last is None and changes.versions and changes.versions[0].version > 1 and not past:
+                raise CompactedError(f"{self._name} {key!r}: what was stored at {moment} is not kept any more")
+            last = past[-1] if past else last
+            more = changes.more and len(past) == len(changes.versions) and bool(past)
+        if last is None or last.body is None:
+            raise StateNotFoundError(f"{self._name} {key!r} did not exist at {moment}", category=self._name, key=key)
+        return self.category.decode(last.body, last.version, last.updated_us)
+
+    async def diff(
+        self, key: str, from_version: int, to_version: int, *, timeout_s: float | None = None
+    ) -> list[dict[str, Any]]:
+        """What changed between two versions, as a JSON Patch (RFC 6902, field names as in JSON).
+
+        Raises StateNotFoundError and CompactedError as `at_version`.
+        """
+        call = await self._begin("diff", timeout_s)
+        before = await self._past(call, key, from_version)
+        after = await self._past(call, key, to_version)
+        return difference(before.body, after.body)
+
+    async def _past(self, call: Call, key: str, version: int) -> PastVersion:
+        changes = await self._changes(call, key, check_version(version) - 1, 1)
+        return found_at(self._name, key, version, changes)
+
+    async def _changes(self, call: Call, key: str, after_version: int, limit: int) -> Changes:
+        check_key(key, self._calls.limits)
+        operation = call.session.history(self._name, key, after_version, limit, call.deadline_s)
+        return changes_of(await self._one(call, operation))
 
     async def exists(
         self,
@@ -531,61 +618,3 @@ class AsyncCollection(Generic[S]):
             token=token_of(call.lock, self._name, key),
             intent=intent,
         )
-
-    def _encoded(self, state: S) -> tuple[str, bytes, S]:
-        """Key, body and the state as it will be read back: a `model_copy` of a user's may hold anything."""
-        self._check_model(state)
-        body = check_body(self.category.encode(state), self._calls.limits)
-        checked = self.category.decode(body)
-        return check_key(self.category.key(checked), self._calls.limits), body, checked
-
-    def _check_model(self, state: S) -> None:
-        if not isinstance(state, self.category.model):
-            raise InvalidStateError(
-                f"{self.category.name} holds {self.category.model.__name__}, not {type(state).__name__}"
-            )
-
-    def _json(self, change: Mapping[str, Any]) -> bytes:
-        try:
-            return json.dumps(change, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidStateError(f"the change cannot be written as JSON: {error}") from error
-
-    def _batch(self, keys: Iterable[str]) -> tuple[str, ...]:
-        distinct = tuple(dict.fromkeys(keys))
-        most = self._calls.limits.batch_keys
-        if len(distinct) > most:
-            raise StateTooLargeError(f"a batch of {len(distinct)} keys; the limit is {most}", limit=most)
-        return distinct
-
-    def _distinct(self, states: Iterable[S]) -> dict[str, S]:
-        batch: dict[str, S] = {}
-        for state in states:
-            self._check_model(state)
-            name = self.category.key(state)
-            if name in batch:
-                raise InvalidStateError(f"{name!r} is in the batch twice: which one is meant to be stored?")
-            batch[name] = state
-        self._batch(batch)
-        return batch
-
-    def _index(self, index: Mapping[str, str]) -> tuple[str, str]:
-        allowed = ", ".join(self.category.indexes) or "none"
-        for name in index:
-            if name not in self.category.indexes:
-                raise InvalidStateError(f"{self.category.name} has no index {name!r}; it has {allowed}")
-        if len(index) > 1:
-            raise InvalidStateError(f"list filters by one index at a time, not by {' and '.join(index)}")
-        return next(((name, str(value)) for name, value in index.items()), ("", ""))
-
-    def _overtaking(self, key: str, conflict: VersionConflictError) -> S:
-        current: S | None = conflict.current
-        if current is None:
-            raise StateNotFoundError(
-                f"{self.category.name} {key!r} was deleted meanwhile", category=self.category.name, key=key
-            ) from conflict
-        return current
-
-    def _check_consistency(self, consistency: str) -> None:
-        if consistency not in ("cached", "linearizable"):
-            raise InvalidStateError(f'consistency is "cached" or "linearizable", not {consistency!r}')

@@ -14,6 +14,8 @@ def confidence_of(issues: Iterable[Issue]) -> float:
     Adding a finding never raises it. Weights below 0 count as 0.
     """
     found = list(issues)
+    if not found:
+        return 1.0
     if any(issue.severity is Severity.ERROR for issue in found):
         return 0.0
     # Rounded so that ten warnings of 0.02 meet a threshold of 0.8 as they do on paper.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_state.actors.category import Category, load_category
 from lightning_state.actors.core.checks import check_body, check_key
@@ -38,8 +38,7 @@ class Plan:
     """Import path and callable of the user's own validators."""
 
 
-@dataclass(frozen=True)
-class Examined:
+class Examined(NamedTuple):
     """The findings of the plain rules and, unless the body was unreadable, what user validators are given."""
 
     context: VerdictContext | None
@@ -107,7 +106,7 @@ def examine(plan: Plan, request: VerdictRequest, judge: JudgeSettings | None = N
 def conclude(plan: Plan, request: VerdictRequest, issues: list[Issue]) -> Verdict:
     """The verdict these findings make."""
     return Verdict(
-        is_valid=all(issue.severity is not Severity.ERROR for issue in issues),
+        is_valid=not issues or all(issue.severity is not Severity.ERROR for issue in issues),
         confidence=confidence_of(issues),
         issues=issues,
         rule_set=plan.id,

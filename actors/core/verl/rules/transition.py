@@ -12,14 +12,17 @@ def transition(context: VerdictContext) -> Iterator[Issue]:
     """New states start in a non-terminal status, terminal ones are frozen, others keep theirs or follow the table."""
     if context.transitions is None or (to_status := context.status(context.new)) is None:
         return
-    path = context.category.alias(context.category.status_field or "")
-    if context.base is None:
+    from_status = context.base_status
+    if from_status is None:
         if context.is_terminal(to_status):
-            yield Issue("terminal_start", path, f"a new state cannot start in the terminal status {to_status}")
-        return
-    from_status = context.status(context.base) or ""
-    if context.is_terminal(from_status):
-        yield Issue("terminal_frozen", path, f"{from_status} is terminal: the state accepts nothing but deletion")
-    elif to_status not in (from_status, *context.transitions[from_status]):
+            yield _issue(context, "terminal_start", f"a new state cannot start in the terminal status {to_status}")
+    elif context.is_terminal(from_status):
+        yield _issue(context, "terminal_frozen", f"{from_status} is terminal: the state accepts nothing but deletion")
+    elif to_status != from_status and to_status not in context.transitions[from_status]:
         allowed = ", ".join(sorted(context.transitions[from_status]))
-        yield Issue("invalid_transition", path, f"{from_status} → {to_status} is not allowed; allowed: {allowed}")
+        what = f"{from_status} → {to_status} is not allowed; allowed: {allowed}"
+        yield _issue(context, "invalid_transition", what)
+
+
+def _issue(context: VerdictContext, code: str, message: str) -> Issue:
+    return Issue(code, context.category.alias(context.category.status_field or ""), message)
