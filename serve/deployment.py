@@ -43,6 +43,13 @@ class HttpReplica:
 
 def application(service: str, token_digest: bytes, limits: Limits, *, most_replicas: int = MOST_REPLICAS) -> Any:
     """What `serve.run` runs."""
+    deployment = serve.deployment(name="http", **deployment_options(most_replicas))
+    ingress = cast("Any", serve.ingress())
+    return cast("Any", deployment(ingress(HttpReplica))).bind(service, token_digest, limits.model_dump())
+
+
+def deployment_options(most_replicas: int = MOST_REPLICAS) -> dict[str, Any]:
+    """How replicas are scaled, queued for and checked; what the benchmark compares with is deployed with the same."""
     autoscaling = AutoscalingConfig(
         min_replicas=1,
         max_replicas=most_replicas,
@@ -51,17 +58,14 @@ def application(service: str, token_digest: bytes, limits: Limits, *, most_repli
         upscale_delay_s=3.0,
         downscale_delay_s=60.0,
     )
-    deployment = serve.deployment(
-        name="http",
-        autoscaling_config=autoscaling,
-        max_ongoing_requests=_MOST_ONGOING,
-        max_queued_requests=_MOST_QUEUED,
+    return {
+        "autoscaling_config": autoscaling,
+        "max_ongoing_requests": _MOST_ONGOING,
+        "max_queued_requests": _MOST_QUEUED,
         # A replica mostly waits for shards, and a machine of two processors must have room for five.
-        ray_actor_options={"num_cpus": 0.01},
-        graceful_shutdown_timeout_s=5.0,
-        health_check_period_s=2.0,
-        health_check_timeout_s=10.0,
-        logging_config=LoggingConfig(enable_access_log=False),
-    )
-    ingress = cast("Any", serve.ingress())
-    return cast("Any", deployment(ingress(HttpReplica))).bind(service, token_digest, limits.model_dump())
+        "ray_actor_options": {"num_cpus": 0.01},
+        "graceful_shutdown_timeout_s": 5.0,
+        "health_check_period_s": 2.0,
+        "health_check_timeout_s": 10.0,
+        "logging_config": LoggingConfig(enable_access_log=False),
+    }

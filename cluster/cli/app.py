@@ -33,6 +33,7 @@ for _name, _function, _help in (
     ("set", "state_commands:set_", "Write one state from JSON and print what was stored."),
     ("list", "state_commands:list_", "List states in key order."),
     ("verify", "state_commands:verify", "Ask VERL about a state without writing it."),
+    ("bench", "bench:bench", "Measure the service beside what one would use instead, on this machine."),
     ("research", "research:research", "Answer a question from documents, with the source of every fact."),
 ):
     app.command(f"lightning_state.cluster.cli.{_function}", name=_name, help=_help)

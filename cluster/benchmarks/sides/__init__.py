@@ -1,0 +1,1 @@
+"""The ways to the service: by a client over the direct channel or over actor handles, and by HTTP."""
