@@ -20,6 +20,7 @@ from pydantic.alias_generators import to_camel
 
 from lightning_state.actors.errors import InvalidStateError
 from lightning_state.actors.models.frozen import FrozenDict, freeze, freeze_items
+from lightning_state.actors.tables import record_table
 
 SERVICE_FIELDS = frozenset({"version", "last_updated"})
 """Set by the service from the commit; never part of a stored body."""
@@ -86,6 +87,9 @@ class StatePart(BaseModel):
             return type(self).model_validate({**values, **changes})
         except ValidationError as error:
             raise invalid_state(type(self).__name__, error) from error
+
+    def _repr_html_(self) -> str:
+        return record_table(self, type(self).__name__)
 
 
 class State(StatePart):
