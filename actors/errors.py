@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from lightning_state.actors.tables import record_table
+
 
 class LightningStateError(Exception):
     """Anything the state service refuses or cannot do."""
@@ -30,6 +32,9 @@ class LightningStateError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.code, str(self), self.details)
+
+    def _repr_html_(self) -> str:
+        return record_table({"message": str(self), **self.details}, f"{type(self).__name__}: {self.code}")
 
 
 class StateNotFoundError(LightningStateError):

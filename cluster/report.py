@@ -9,7 +9,9 @@ from ray.exceptions import RayError
 from lightning_state.actors.core.verl.messages import Members, PoolView
 from lightning_state.actors.errors import LightningStateError, ServiceNotFoundError
 from lightning_state.actors.metrics.alerts import Alert, alerts
+from lightning_state.actors.metrics.timings import Timing
 from lightning_state.actors.shard_actor.runtime import ShardStatus
+from lightning_state.actors.tables import record_table
 from lightning_state.actors.wire.actor_calls import ActorCalls
 from lightning_state.actors.wire.names import pool_name
 from lightning_state.actors.wire.verl_codec import decode_from_pool, encode
@@ -46,6 +48,18 @@ class ServiceReport(msgspec.Struct, frozen=True, rename="camel"):
         """Every shard serves and a validator is there."""
         return bool(self.validators) and all(shard.state == "serving" for shard in self.shards)
 
+    def _repr_html_(self) -> str:
+        shown = {
+            "healthy": self.healthy,
+            "categories": self.categories,
+            "validators": f"{len(self.validators)} of {self.validators_desired} wanted, "
+            f"utilisation {self.validator_utilisation:.0%}",
+            "shards": [_shown_shard(shard) for shard in self.shards],
+            "latencies": [_shown_timing(shard.number, timing) for shard in self.shards for timing in _timings(shard)],
+            "alerts": [f"shard {each.shard}: {each.alert.message}" for each in self.alerts],
+        }
+        return record_table(shown, f"service {self.service}")
+
 
 def report(service: str) -> ServiceReport:
     """The figures of a service on the Ray this process is connected to.
@@ -55,7 +69,7 @@ def report(service: str) -> ServiceReport:
     if not is_running(service):
         raise ServiceNotFoundError(f"no service {service!r} runs on this Ray: start one with `lightning-state up`")
     current = service_map(service)
-    pool = _pool(service)
+    pool = pool_view(service)
     shards = [_shard(service, info.number, info.epoch, info.pid) for info in current.shards]
     return ServiceReport(
         service=current.service,
@@ -83,7 +97,8 @@ def _shard(service: str, number: int, epoch: int, pid: int) -> ShardStatus:
     )
 
 
-def _pool(service: str) -> PoolView | None:
+def pool_view(service: str) -> PoolView | None:
+    """The validators and the latest decisions on their number; None while the pool does not answer."""
     calls = ActorCalls()
     try:
         sent = calls.submit(pool_name(service), encode(Members()))
@@ -91,3 +106,34 @@ def _pool(service: str) -> PoolView | None:
     except (LightningStateError, RayError):
         return None
     return answer if isinstance(answer, PoolView) else None
+
+
+def _timings(shard: ShardStatus) -> list[Timing]:
+    figures = shard.figures
+    return [] if figures is None else [*figures.requests, *figures.verdicts, *figures.commits]
+
+
+def _shown_shard(shard: ShardStatus) -> dict[str, object]:
+    return {
+        "shard": shard.number,
+        "state": shard.state,
+        "failure": shard.failure,
+        "epoch": shard.epoch,
+        "keys": shard.store.keys if shard.store else None,
+        "commits": shard.commits,
+        "rows": shard.rows_committed,
+        "memory MiB": shard.memory_bytes / 2**20,
+    }
+
+
+def _shown_timing(number: int, timing: Timing) -> dict[str, object]:
+    """Quantiles are left empty when nothing of the kind happened in the last minute."""
+    shown: dict[str, object] = {
+        "shard": number,
+        "operation": timing.operation,
+        "outcome": timing.outcome,
+        "count": timing.count,
+    }
+    if timing.recent:
+        shown |= {"p50 ms": timing.p50_ms, "p95 ms": timing.p95_ms, "p99 ms": timing.p99_ms}
+    return shown

@@ -12,6 +12,7 @@ from lightning_state.actors.core.messages import Page
 from lightning_state.actors.core.rows import Entry
 from lightning_state.actors.errors import InvalidStateError
 from lightning_state.actors.models import State
+from lightning_state.actors.tables import flat_table
 
 S = TypeVar("S", bound=State)
 
@@ -31,6 +32,11 @@ class StatePage(Generic[S]):
 
     def __len__(self) -> int:
         return len(self.states)
+
+    def _repr_html_(self) -> str:
+        kinds = "/".join(sorted({type(state).__name__ for state in self.states})) or "State"
+        more = "; list() with its cursor continues" if self.cursor else ""
+        return flat_table(self.states, f"{len(self)} × {kinds}{more}")
 
 
 def key_after(cursor: str | None) -> str:

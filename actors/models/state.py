@@ -21,6 +21,7 @@ from pydantic.alias_generators import to_camel
 
 from lightning_state.actors.errors import InvalidStateError
 from lightning_state.actors.models.frozen import FrozenDict, freeze
+from lightning_state.actors.tables import record_table
 
 S = TypeVar("S", bound="State")
 
@@ -97,6 +98,9 @@ class StatePart(BaseModel):
             return type(self).model_validate({**values, **changes})
         except ValidationError as error:
             raise invalid_state(type(self).__name__, error) from error
+
+    def _repr_html_(self) -> str:
+        return record_table(self, type(self).__name__)
 
 
 class State(StatePart):

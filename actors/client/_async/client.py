@@ -33,6 +33,7 @@ from lightning_state.actors.core.checks import check_key
 from lightning_state.actors.core.messages import Resolution
 from lightning_state.actors.errors import LightningStateError, UnknownCategoryError
 from lightning_state.actors.limits import Limits
+from lightning_state.actors.metrics.figures import Figures
 from lightning_state.actors.models import State
 from lightning_state.actors.wire.channel_async import AsyncChannelTransport
 from lightning_state.actors.wire.handle_async import AsyncHandleTransport
@@ -175,7 +176,7 @@ class AsyncStateClient:
         answered without asking the service is not among them. Of the cache: `hits`, `misses`, `joined` (a read of the
         same key was under way), `hit_rate`, `entries`, `bytes` (estimated) and `evicted`.
         """
-        return {**self._calls.counters.read(), "cache": self._calls.cache.read()}
+        return Figures(self._calls.counters.read(), cache=self._calls.cache.read())
 
     async def token(self, *, timeout_s: float | None = None) -> str:
         """What this client has read and written, as an opaque string: hand it to another process.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
 
@@ -9,6 +10,7 @@ import msgspec
 
 from lightning_state.actors.core.messages import Refused
 from lightning_state.actors.core.verl.rule_set import RuleSet
+from lightning_state.actors.tables import MOST_ROWS, record_table
 
 VERL_PROTOCOL = 1
 """Version of these frames; a pool and those that ask it must speak the same."""
@@ -80,6 +82,9 @@ class Verdict(msgspec.Struct, tag="verdict", array_like=True, frozen=True):
         """Whether asking again may end differently: such a verdict is never cached."""
         return any(issue.transient for issue in self.issues)
 
+    def _repr_html_(self) -> str:
+        return record_table(self, "Verdict: accepted" if self.is_accepted else "Verdict: refused")
+
 
 class EvaluateConfidence(msgspec.Struct, tag="confidence", array_like=True, frozen=True):
     """Ask how much VERL trusts a state taken by itself (no base). Answered with a Verdict of base version 0."""
@@ -122,6 +127,9 @@ class FactReport(msgspec.Struct, tag="facts", array_like=True, frozen=True):
     findings: list[FactFinding]
     confidence: float
 
+    def _repr_html_(self) -> str:
+        return record_table(self, "FactReport")
+
 
 class ReasoningStep(msgspec.Struct, array_like=True, frozen=True):
     """One step of an argument."""
@@ -146,6 +154,9 @@ class ReasoningReport(msgspec.Struct, tag="reasoning", array_like=True, frozen=T
     is_valid: bool
     confidence: float
     issues: list[Issue]
+
+    def _repr_html_(self) -> str:
+        return record_table(self, "ReasoningReport")
 
 
 class Statement(msgspec.Struct, array_like=True, frozen=True):
@@ -177,6 +188,9 @@ class ConsistencyReport(msgspec.Struct, tag="consistency", array_like=True, froz
 
     is_consistent: bool
     contradictions: list[Contradiction]
+
+    def _repr_html_(self) -> str:
+        return record_table(self, "ConsistencyReport")
 
 
 Call = VerdictRequest | EvaluateConfidence | VerifyFacts | ValidateReasoning | CheckConsistency
@@ -246,6 +260,19 @@ class PoolView(msgspec.Struct, tag="pool", array_like=True, frozen=True):
     """The supervisor's process."""
     endpoints: dict[str, str] = {}
     """Actor name → where its direct channel listens, of the members that have one."""
+
+    def _repr_html_(self) -> str:
+        decisions = [
+            {
+                "time": datetime.fromtimestamp(each.time_us / 1e6, UTC),
+                "action": each.action,
+                "subject": each.subject,
+                "reason": each.reason,
+            }
+            for each in self.decisions[-MOST_ROWS:]
+        ]
+        shown = {"utilisation": self.utilisation, "desired": self.desired, "members": self.members}
+        return record_table({**shown, "decisions": decisions}, "Validators")
 
 
 ToValidator = Batch | Ping

@@ -12,6 +12,7 @@ import msgspec
 
 from lightning_state.actors.category import AGENTS, BUILT_IN, RESEARCH, VERIFICATIONS, Category, category_of
 from lightning_state.actors.core.messages import Resolution
+from lightning_state.actors.metrics.figures import Figures
 from lightning_state.actors.models import State
 from lightning_state.serve.client._sync.built_in import (
     HttpAgentCollection,
@@ -79,7 +80,7 @@ class HttpStateClient:
 
     def metrics(self) -> dict[str, Any]:
         """This client's own counts: `calls` by operation, `errors` by code, `retries`."""
-        return self._calls.counters.read()
+        return Figures(self._calls.counters.read())
 
     def close(self) -> None:
         """Close its connections. Further calls raise ClientClosedError."""
