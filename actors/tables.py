@@ -24,7 +24,9 @@ _PLAIN_BELOW = 1_000
 
 _TABLE = '<table class="tex2jax_ignore mathjax_ignore" style="margin:0">'
 # The classes keep notebooks from setting "$5 or $6" as a formula.
-_CELL = 'style="text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere"'
+_HEAD = '<th style="text-align:left;vertical-align:top;white-space:nowrap">'
+_TEXT = '<td style="text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:break-word;max-width:60ch">'
+_NESTED = '<td style="text-align:left;vertical-align:top">'
 _CAPTION = '<caption style="caption-side:top;text-align:left">'
 _LINE = "<br>"
 
@@ -41,7 +43,7 @@ def flat_table(records: Sequence[object], caption: str = "") -> str:
 
 def _record_table(fields: Mapping[str, object], caption: str, nested: int) -> str:
     rows = [
-        f"<tr><th {_CELL}>{_text(name, nested)}</th><td {_CELL}>{_value(value, nested)}</td></tr>"
+        f"<tr>{_HEAD}{_text(name, nested)}</th>{_cell(value, nested)}</tr>"
         for name, value in list(fields.items())[:MOST_ROWS]
     ]
     return _table(rows, caption, len(fields))
@@ -50,12 +52,14 @@ def _record_table(fields: Mapping[str, object], caption: str, nested: int) -> st
 def _rows_table(records: Sequence[Mapping[str, object]], caption: str, nested: int) -> str:
     shown = records[:MOST_ROWS]
     names = list(dict.fromkeys(name for record in shown for name, value in record.items() if not _is_empty(value)))
-    head = "".join(f"<th {_CELL}>{_text(name, nested)}</th>" for name in names)
-    rows = [
-        "<tr>" + "".join(f"<td {_CELL}>{_value(record.get(name), nested)}</td>" for name in names) + "</tr>"
-        for record in shown
-    ]
+    head = "".join(f"{_HEAD}{_text(name, nested)}</th>" for name in names)
+    rows = ["<tr>" + "".join(_cell(record.get(name), nested) for name in names) + "</tr>" for record in shown]
     return _table([f"<tr>{head}</tr>", *rows] if names else [], caption, len(records))
+
+
+def _cell(value: object, nested: int) -> str:
+    inside = _value(value, nested)
+    return f"{_NESTED if inside.startswith(_TABLE) else _TEXT}{inside}</td>"
 
 
 def _value(value: object, nested: int) -> str:
@@ -97,8 +101,6 @@ def _scalar(value: object) -> str:
         return str(value.value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S} {value.tzname() or ''}".rstrip()
-    if isinstance(value, bool):
-        return str(value).lower()
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < _PLAIN_BELOW else f"{value:,.0f}"
     return value.hex() if isinstance(value, bytes) else str(value)

@@ -43,6 +43,10 @@ class ServiceReport(msgspec.Struct, frozen=True, rename="camel"):
     alerts: list[ShardAlert]
     """What needs a person's eye, by the thresholds of R11; it does not make a service unhealthy."""
 
+    def __repr__(self) -> str:
+        condition = "healthy" if self.healthy else "unhealthy"
+        return f"<ServiceReport {self.service} {condition} shards={len(self.shards)} validators={len(self.validators)}>"
+
     @property
     def healthy(self) -> bool:
         """Every shard serves and a validator is there."""

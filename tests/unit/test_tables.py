@@ -129,6 +129,7 @@ def test_no_colour_is_named_so_that_every_theme_reads_well() -> None:
         "vertical-align",
         "white-space",
         "overflow-wrap",
+        "max-width",
         "caption-side",
     }
 
