@@ -203,15 +203,14 @@ class Locks:
 
     def end_waits(self, place: Place, now_us: int) -> Iterator[tuple[Operation, LockTimeoutError | None]]:
         """Waiters to be answered now: with an error when their time is over or they are gone; None: ask again."""
-        locked = self._places.get(place)
-        if locked is not None:
-            for waiting in list(locked.waiters):
-                if waiting.until_us <= now_us or waiting.asked_us + GONE_US <= now_us:
-                    locked.waiters.remove(waiting)
-                    yield waiting.operation, LockTimeoutError(f"{place[1]!r} was not free in time: nothing is locked")
-                elif waiting.due_us <= now_us:
-                    waiting.was_told = True
-                    yield waiting.operation, None
+        waiters = self._places[place].waiters if place in self._places else deque[_Waiting]()
+        for waiting in list(waiters):
+            if waiting.until_us <= now_us or waiting.asked_us + GONE_US <= now_us:
+                waiters.remove(waiting)
+                yield waiting.operation, LockTimeoutError(f"{place[1]!r} was not free in time: nothing is locked")
+            elif waiting.due_us <= now_us:
+                waiting.was_told = True
+                yield waiting.operation, None
 
     def due(self, now_us: int) -> list[Place]:
         """The keys at which something is to be done now that nobody asks for."""

@@ -457,7 +457,8 @@ class Shard:
                 self._prepare_resolve(operation)
             elif isinstance(operation.request, Recall):
                 self._prepare_recall(operation, operation.request, operation.base)
-            elif isinstance(operation.request, Write):
+            else:
+                assert isinstance(operation.request, Write)  # noqa: S101  # leases are prepared elsewhere
                 self._prepare_write(operation, operation.request, operation.base)
         except LightningStateError as error:
             self.finish(operation, refusal(error))

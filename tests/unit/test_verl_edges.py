@@ -7,6 +7,7 @@ import pytest
 from tests.verl_cases import Order, change, plan_of
 
 from lightning_state.actors.category import AGENTS, RESEARCH, Category
+from lightning_state.actors.core.fields import FieldReader
 from lightning_state.actors.core.request_ids import generated_id
 from lightning_state.actors.core.sessions import Sessions
 from lightning_state.actors.core.verl.consistency import check_consistency
@@ -71,3 +72,7 @@ def test_a_base_that_no_longer_fits_its_model_can_be_replaced() -> None:
     assert evaluate(plan_of(AGENTS), msgspec.structs.replace(request, base=base, base_version=1)).issues == []
     broken = msgspec.structs.replace(request, base=b"{", base_version=1)
     assert [issue.code for issue in evaluate(plan_of(AGENTS), broken).issues] == ["rule_failed"]
+
+
+def test_a_reader_of_fields_says_of_which_category_it_is() -> None:
+    assert repr(FieldReader(AGENTS)) == "<FieldReader agents>"

@@ -5,10 +5,25 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from lightning_state.actors.core import locks
+from lightning_state.actors.core.checks import check_lease
 from lightning_state.actors.core.effects import Commit, Wake
 from lightning_state.actors.core.locks import ASK_AGAIN_US, GONE_US
-from lightning_state.actors.core.messages import Acquire, Leased, Pending, Refused, Released, Renew, Reply, Value
-from lightning_state.actors.core.rows import Op
+from lightning_state.actors.core.messages import (
+    Acquire,
+    History,
+    Leased,
+    Pending,
+    Refused,
+    Released,
+    Renew,
+    Reply,
+    Value,
+)
+from lightning_state.actors.core.rows import JournalRow, Op
+from lightning_state.actors.core.service_map import CategoryInfo, ServiceMap, ShardInfo
+from lightning_state.actors.core.session import Session
+from lightning_state.actors.errors import InvalidStateError
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.testing.driver import ShardDriver, agent
 
@@ -300,3 +315,67 @@ def test_a_write_that_is_under_way_is_finished_before_a_lease_is_granted(driver:
     assert isinstance(driver.reply(write), Value)
     assert isinstance(driver.reply(lock), Leased)
     assert [row.op for row in driver.store.rows] == [Op.SET, Op.LOCK]
+
+
+def test_who_comes_while_others_wait_for_a_lease_that_has_run_out_does_not_overtake_them(driver: ShardDriver) -> None:
+    leased(driver, driver.lock("a", "one", ttl_ms=500))
+    waiting = driver.send(driver.lock("a", "two"))
+    later(driver, 0.6)
+    refused = driver.ask(driver.lock("a", "three", wait_ms=0))
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.details["holder"]) == ("locked", "")
+    wake(driver)
+    assert isinstance(driver.reply(waiting), Leased)
+
+
+def test_an_alarm_for_a_lease_that_was_released_does_nothing(driver: ShardDriver) -> None:
+    lock = driver.lock("a", "one")
+    driver.ask(driver.unlock(lock, leased(driver, lock).token))
+    wake(driver)
+    assert driver.shard.depths().locks_held == 0
+    assert repr(driver.shard.leases) == "<Locks keys=0 waiting=0>"
+
+
+def test_releases_are_remembered_in_bounded_number(driver: ShardDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_RELEASED_MOST", 1)
+    first, second = driver.lock("a", "one"), driver.lock("b", "one")
+    release = driver.unlock(first, leased(driver, first).token)
+    driver.ask(release)
+    driver.ask(driver.unlock(second, leased(driver, second).token))
+    again = driver.ask(msgspec.structs.replace(release, seq=90))
+    assert again == Released(first.slot, was_held=False)
+
+
+def test_an_owner_takes_over_leases_and_leaves_other_holds_to_others(driver: ShardDriver) -> None:
+    row = JournalRow(driver.slot("a"), 0, 1, "a", 0, Op.PREPARE, b"", 1, {}, "", "", b"", 0, transaction="t")
+    driver.shard.adopt([], [row], now_us=driver.now_us)
+    assert driver.shard.depths().locks_held == 0
+
+
+@pytest.mark.parametrize(
+    ("owner", "ttl_s", "wait_s", "reason"),
+    [("", 1, 1, "owner"), ("a\nb", 1, 1, "owner"), ("a", 0, 1, "ttl_s"), ("a", 1, -1, "wait_s"), ("a", 1, 1, None)],
+)
+def test_a_lease_that_cannot_be_is_refused(owner: str, ttl_s: float, wait_s: float, reason: str | None) -> None:
+    if reason is None:
+        check_lease(owner, ttl_s, wait_s)
+        return
+    with pytest.raises(InvalidStateError) as refused:
+        check_lease(owner, ttl_s, wait_s)
+    assert refused.value.details["reason"] == reason
+
+
+def test_a_session_numbers_what_changes_leases_and_names_what_is_left_of_the_wait() -> None:
+    info = CategoryInfo(0, "agents", "", "", 1, [0])
+    shard = ShardInfo(0, 7, 1, 1, "node", "")
+    session = Session("s", ServiceMap("s", "id", 1, 1, {"agents": info}, [shard], {}))
+    lock = session.lock("agents", "a", "me", ttl_s=1, wait_s=2, now_s=10.0, now_ms=1)
+    _, sent = session.send(lock, 11.5)
+    assert isinstance(sent, Acquire)
+    assert (sent.epoch, sent.wait_ms, sent.ttl_ms, sent.seq) == (7, 500, 1_000, 1)
+    release = session.unlock("agents", "a", 5, lock.request_id, deadline_s=12.0, now_ms=1)
+    assert (release.seq, release.request_id != lock.request_id) == (2, True)
+    renew = session.renew("agents", "a", 5, 12.0)
+    assert (renew.seq, renew.request_id) == (0, "")
+    past = session.history("agents", "a", 3, 10, 12.0)
+    assert session.send(past, 11.0)[1] == History(past.template.slot, "a", 3, 10)  # pyright: ignore[reportAttributeAccessIssue]  # it is one
