@@ -100,6 +100,13 @@ class StateTooDeepError(InvalidStateError):
     code = "too_deep"
 
 
+class TransactionTooLargeError(InvalidStateError):
+    """The transaction reads and writes more keys than the limit. Details: keys, limit."""
+
+    code = "transaction_too_large"
+    http_status = 413
+
+
 class UnknownCategoryError(InvalidStateError):
     """No category of this name is registered: register it by start(categories=[...]) or client.register()."""
 
@@ -145,7 +152,12 @@ class StaleFencingTokenError(LightningStateError):
 
 
 class TransactionAbortedError(LightningStateError):
-    """Nothing of the transaction was applied: it may be run again from its start."""
+    """Nothing of the transaction was applied: it may be run again from its start.
+
+    Details: transaction, cause (the code of the error it ended with) and reason: "conflict" (what was read or is to be
+    written has changed, or another transaction holds it; with category and key), "refused" (not valid), "locked",
+    "deadline", "unavailable" or "interrupted" (given up by a restart).
+    """
 
     code = "transaction_aborted"
     retryable = True
@@ -153,7 +165,7 @@ class TransactionAbortedError(LightningStateError):
 
 
 class TransactionInDoubtError(LightningStateError):
-    """The decision could not be learnt in time: ask with resolve(transaction_id)."""
+    """The decision could not be learnt in time: ask with resolve_transaction(). Details: transaction."""
 
     code = "transaction_in_doubt"
     http_status = 503

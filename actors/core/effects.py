@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from lightning_state.actors.category import Category
-from lightning_state.actors.core.messages import List, Reply
+from lightning_state.actors.core.messages import List, Reply, Request
 from lightning_state.actors.core.rows import Entry, JournalRow
 from lightning_state.actors.core.transition import Transition
 
@@ -49,6 +49,8 @@ class Validate(msgspec.Struct, frozen=True):
     new: bytes
     timeout_ms: int
     """What is left of the sender's deadline."""
+    present: dict[str, bool] = {}
+    """category/key → whether it will have a state after the transaction this is a part of: not to be read."""
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -86,8 +88,26 @@ class Respond(msgspec.Struct, frozen=True):
     reply: Reply
 
 
+class Ask(msgspec.Struct, frozen=True):
+    """Send these requests to the owner of a slot; answer with `asked`.
+
+    May be sent repeatedly until it is answered; epochs are filled in at each sending. Takes at most `timeout_ms`.
+    """
+
+    ticket: int
+    slot: int
+    requests: list[Request]
+    timeout_ms: int
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """Call `woken` at this time; an earlier one takes its place, a later one does not."""
+
+    at_us: int
+
+
 class Recover(msgspec.Struct, frozen=True):
     """A commit's outcome is unknown: reopen the store, take a new epoch, then `adopt` what it says (C3)."""
 
 
-Effect = Load | Lookup | Scan | Validate | Commit | Invalidate | Notify | Respond | Recover
+Effect = Load | Lookup | Scan | Validate | Commit | Invalidate | Notify | Respond | Recover | Ask | Wake

@@ -67,7 +67,102 @@ class Resolve(msgspec.Struct, tag="resolve", array_like=True, frozen=True):
     seq: int
 
 
-Request = Get | List | Write | Resolve
+class Condition(msgspec.Struct, tag="condition", array_like=True, frozen=True):
+    """What must be true of a key's version, 0 without a state: `compare` is "==", "!=", "<" or ">"."""
+
+    slot: int
+    key: str
+    compare: str
+    version: int
+
+
+class Share(msgspec.Struct, array_like=True, frozen=True):
+    """What a transaction reads and writes of one shard. No key appears twice in `reads` and `writes`."""
+
+    reads: list[Condition]
+    """Versions that were read, and must be unchanged."""
+    writes: list[Write]
+    """Of their fields these count: slot, key, op, body, expected."""
+    conditions: list[Condition] = []
+    """Of a guarded transaction: when all of them hold `writes` are made, else `otherwise`."""
+    otherwise: list[Write] = []
+
+
+class Transact(msgspec.Struct, tag="transact", array_like=True, frozen=True):
+    """Do all of these writes or none, if everything that was read is unchanged (C4). Answered with Decided.
+
+    `shares` have one order in the whole service, that of the shards' numbers. The first one that writes is the
+    coordinator's own, and the receiver is the coordinator.
+    """
+
+    slot: int
+    """That of the first written key: the decision is written there."""
+    epoch: int
+    shares: list[Share]
+    request_id: str
+    """The transaction's id."""
+    seq: int
+    fresh: bool
+    timeout_ms: int = 30_000
+    is_guarded: bool = False
+    present: dict[str, bool] = {}
+    """category/key → whether it will have a state, for the rules that ask for other keys; not of a guarded one."""
+
+    @property
+    def key(self) -> str:
+        """A decision belongs to no key."""
+        return ""
+
+
+class Prepare(msgspec.Struct, tag="prepare", array_like=True, frozen=True):
+    """From a coordinator: hold these keys, durably, until the decision (C4). Answered with Prepared or Refused."""
+
+    epoch: int
+    slot: int
+    """Where the decision will be written."""
+    transaction: str
+    principal: str
+    writes: list[Write]
+    size: int
+    timeout_ms: int
+    present: dict[str, bool]
+
+
+class Check(msgspec.Struct, tag="check", array_like=True, frozen=True):
+    """From a coordinator: the version of a key that no transaction holds, at once. Answered with Checked or Refused."""
+
+    slot: int
+    key: str
+
+
+class Finish(msgspec.Struct, tag="finish", array_like=True, frozen=True):
+    """From a coordinator: the decision, after it was written. Answered with Finished."""
+
+    principal: str
+    transaction: str
+    is_committed: bool
+
+
+class Inquire(msgspec.Struct, tag="inquire", array_like=True, frozen=True):
+    """How was this transaction decided? If it was not, it never will be committed. Answered with Resolution."""
+
+    slot: int
+    epoch: int
+    principal: str
+    transaction: str
+
+    @property
+    def request_id(self) -> str:
+        """The transaction's id is its request id."""
+        return self.transaction
+
+    @property
+    def key(self) -> str:
+        """A decision belongs to no key."""
+        return ""
+
+
+Request = Get | List | Write | Resolve | Transact | Prepare | Check | Finish | Inquire
 
 
 class Frame(msgspec.Struct, array_like=True, frozen=True):
@@ -128,7 +223,32 @@ class Pending(msgspec.Struct, tag="pending", array_like=True, frozen=True):
     """Not decided yet: ask again under the same request id."""
 
 
-Reply = Value | Absent | Page | Resolution | Refused | Pending
+class Decided(msgspec.Struct, tag="decided", array_like=True, frozen=True):
+    """The transaction is committed. `versions` are those of its writes, in the order of the request."""
+
+    versions: list[int]
+    time_us: int
+    is_otherwise: bool = False
+    """A guarded transaction whose conditions did not hold."""
+
+
+class Prepared(msgspec.Struct, tag="prepared", array_like=True, frozen=True):
+    """The keys are held, and will be until the decision is learnt. `versions`: what they will have if it commits."""
+
+    versions: list[int]
+
+
+class Checked(msgspec.Struct, tag="checked", array_like=True, frozen=True):
+    """The key's version now, 0 without a state; no transaction holds it."""
+
+    version: int
+
+
+class Finished(msgspec.Struct, tag="finished", array_like=True, frozen=True):
+    """Nothing is held for the transaction any more."""
+
+
+Reply = Value | Absent | Page | Resolution | Refused | Pending | Decided | Prepared | Checked | Finished
 
 
 class Replies(msgspec.Struct, array_like=True, frozen=True):

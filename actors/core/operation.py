@@ -1,15 +1,16 @@
-"""One write (or resolve) on its way through a shard."""
+"""One write (or resolve, or part of a transaction) on its way through a shard."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import msgspec
 
 from lightning_state.actors.core.change import Change
-from lightning_state.actors.core.messages import Resolve, Write
-from lightning_state.actors.core.rows import Applied, Entry
+from lightning_state.actors.core.messages import Inquire, Resolve, Transact, Write
+from lightning_state.actors.core.rows import Applied, Entry, Op
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -23,11 +24,22 @@ class Waiter(msgspec.Struct, frozen=True):
     seq: int
 
 
+class Keep(msgspec.Struct, frozen=True):
+    """A transaction has read this key: it stays as it is until the transaction's end."""
+
+    slot: int
+    key: str
+    request_id: str = ""
+
+
 @dataclass(slots=True, eq=False)
 class Operation:
-    """A write between arrival and reply. Everybody who asked under its request id waits here."""
+    """A write between arrival and reply. Everybody who asked under its request id waits here.
 
-    request: Write | Resolve
+    A part of a transaction waits for its others; a Transact or Inquire is the decision.
+    """
+
+    request: Write | Resolve | Keep | Transact | Inquire
     principal: str
     digest: bytes
     waiters: list[Waiter]
@@ -35,6 +47,11 @@ class Operation:
     applied: Applied | None = None
     looked_up: bool = False
     change: Change | None = None
+    part: Part | None = None
+    is_decided: bool = False
+    """Of a part: it is at the head of its queue, and its change is known and admitted."""
+    followers: Sequence[Operation] = ()
+    """Committed together with this one."""
 
     @property
     def place(self) -> tuple[int, str]:
@@ -47,20 +64,55 @@ class Operation:
         return self.request.slot, self.principal, self.request.request_id
 
 
+@dataclass(slots=True, eq=False)
+class Part:
+    """What one shard does of one transaction."""
+
+    transaction: str
+    principal: str
+    digest: bytes
+    size: int
+    """Keys that the whole transaction writes."""
+    present: dict[str, bool]
+    """category/key → whether it will have a state; see Validate."""
+    operations: list[Operation] = field(default_factory=list[Operation])
+    """Those in the queues of their keys."""
+    holds: bool = False
+    """A decision may be made elsewhere from now on: linearizable reads of the keys it writes wait for it."""
+    is_over: bool = False
+    """Its operations leave their queues as soon as they can."""
+    writes_as: Op | None = None
+    """What the rows of the next commit are; None: the changes."""
+    time_us: int = 0
+    """Its rows are not older than this."""
+
+    @property
+    def writes(self) -> list[Operation]:
+        """The operations that change something."""
+        return [operation for operation in self.operations if isinstance(operation.request, Write)]
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether all operations have their keys to themselves."""
+        return all(operation.is_decided for operation in self.operations)
+
+
 @dataclass(slots=True)
 class Loading:
     """A load on its way, with everybody who wants its result."""
 
     ticket: int
-    reads: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    """(call, index) of reads."""
+    reads: list[tuple[int, int, bool]] = field(default_factory=list[tuple[int, int, bool]])
+    """(call, index, whether only the version is wanted) of reads."""
     operation: Operation | None = None
     """The key's first pending write, if it has no base yet."""
 
 
-def digest_of(request: Write | Resolve) -> bytes:
+def digest_of(request: Write | Resolve | Transact) -> bytes:
     """What a repeated request must share with the first one. Epoch, number and freshness differ between sendings."""
     if isinstance(request, Resolve):
         return b""
+    if isinstance(request, Transact):
+        return blake2b(_encoder.encode((request.shares, request.is_guarded)), digest_size=16).digest()
     same = (request.key, request.op, request.body, request.expected)
     return blake2b(_encoder.encode(same), digest_size=16).digest()

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from lightning_state.actors.category import Category
-from lightning_state.actors.core.messages import Absent, Resolution, Value, Write
+from lightning_state.actors.core.messages import Absent, Checked, Resolution, Value, Write
 from lightning_state.actors.core.operation import Operation
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
 from lightning_state.actors.errors import IdempotencyMismatchError, RequestBarredError
@@ -27,8 +27,10 @@ class Slot:
         self.barred: set[tuple[str, str]] = set()
 
 
-def found(slot: int, owned: Slot, entry: Entry) -> Value | Absent:
-    """The reply to a read."""
+def found(slot: int, owned: Slot, entry: Entry, *, bare: bool = False) -> Value | Absent | Checked:
+    """The reply to a read; `bare`: of its version only."""
+    if bare:
+        return Checked(entry.version if entry.body is not None else 0)
     if entry.body is None:
         return Absent(slot, owned.epoch, owned.revision, entry.version)
     return Value(slot, owned.epoch, entry.revision, entry.version, entry.updated_us, entry.body)

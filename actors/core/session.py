@@ -25,25 +25,30 @@ from lightning_state.actors.core.messages import (
     PROTOCOL,
     Frame,
     Get,
+    Inquire,
     List,
     Pending,
     Refused,
     Reply,
     Request,
     Resolve,
+    Transact,
     Write,
 )
-from lightning_state.actors.core.request_ids import generated_id
+from lightning_state.actors.core.request_ids import generated_id, slot_of_transaction, transaction_id
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.service_map import ServiceMap
 from lightning_state.actors.core.slots import index_of_slot
+from lightning_state.actors.core.transactions.plan import Plan, info_of_slot
 from lightning_state.actors.errors import (
     ClientClosedError,
     DeadlineExceededError,
+    InvalidStateError,
     LightningStateError,
     OutcomeUnknownError,
     ProtocolError,
     ServiceNotFoundError,
+    TransactionInDoubtError,
     UnknownCategoryError,
     error_from_code,
 )
@@ -68,6 +73,8 @@ SETTLING = frozenset(
         "validation_unavailable",
         "idempotency_mismatch",
         "request_barred",
+        "transaction_aborted",
+        "transaction_too_large",
     }
 )
 """Refusals made with the request id looked up, or true of every sending alike: they tell that an earlier sending of
@@ -95,6 +102,15 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 Answer = Reply | Lost
+
+Changing = Write | Transact
+"""Requests whose outcome is unknown when their answer is lost."""
+
+Numbered = Write | Resolve | Transact
+"""Requests that a session numbers (C5)."""
+
+Routed = Get | Write | Resolve | Transact | Inquire
+"""Requests that follow their slot."""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -143,7 +159,7 @@ class Operation:
     @property
     def seq(self) -> int:
         """The session's number of this operation; 0 for those that change nothing."""
-        return self.template.seq if isinstance(self.template, Write | Resolve) else 0
+        return self.template.seq if isinstance(self.template, Numbered) else 0
 
 
 @dataclass(slots=True, eq=False)
@@ -213,25 +229,53 @@ class Session:
         check_request_id(request_id)
         return Operation(category, key, Resolve(slot, 0, key, request_id, self._number()), deadline_s)
 
+    def transact(self, plan: Plan, *, deadline_s: float, now_ms: int, request_id: str | None = None) -> Operation:
+        """Begin a transaction. Raises InvalidStateError when it writes nothing."""
+        info, slot = plan.decided_in
+        if request_id is not None:
+            check_request_id(request_id)
+        seq = self._number()
+        name = transaction_id(request_id or generated_id(now_ms, self.name, seq), slot)
+        template = Transact(
+            slot,
+            0,
+            plan.shares,
+            name,
+            seq,
+            request_id is None,
+            is_guarded=plan.is_guarded,
+            present=plan.present,
+        )
+        return Operation(info.name, name, template, deadline_s)
+
+    def inquire(self, transaction: str, deadline_s: float) -> Operation:
+        """Begin asking how a transaction was decided; if it was not, it never will be committed."""
+        check_request_id(transaction)
+        slot = slot_of_transaction(transaction)
+        if slot is None:
+            raise InvalidStateError(f"{ascii(transaction)[:80]} is no transaction's id", reason="transaction")
+        info = info_of_slot(self.map, slot)
+        return Operation(info.name, transaction, Inquire(slot, 0, self.principal, transaction), deadline_s)
+
     def route(self, operation: Operation) -> tuple[int, int]:
         """(slot, shard) that an operation on a key is for, by the map in use."""
         template = operation.template
-        if isinstance(template, List):
+        if not isinstance(template, Routed):
             raise ProtocolError("a list is of many slots")
-        return template.slot, self.map.categories[operation.category].owners[index_of_slot(template.slot)]
+        return template.slot, self._owner(operation, template.slot)
 
     def send(self, operation: Operation, now_s: float) -> tuple[int, Request]:
         """The shard to ask now, and the request for it."""
         template = operation.template
         again = operation.tries > 0
         operation.tries += 1
-        if isinstance(template, List):
+        if not isinstance(template, Routed):
             return operation.shard or 0, template
-        shard = self.map.categories[operation.category].owners[index_of_slot(template.slot)]
+        shard = self._owner(operation, template.slot)
         if isinstance(template, Get):
             return shard, template
         changes: dict[str, Any] = {"epoch": self.epoch(shard)}
-        if isinstance(template, Write):
+        if isinstance(template, Changing):
             changes["timeout_ms"] = max(1, int((operation.deadline_s - now_s) * 1000))
             changes["fresh"] = template.fresh and not again
         return shard, msgspec.structs.replace(template, **changes)
@@ -245,7 +289,7 @@ class Session:
     def answered(self, operation: Operation, answer: Answer, now_s: float, roll: float) -> Decision:
         """What to do with an answer. `roll` is a random number in [0, 1) for the jitter of a delay."""
         if isinstance(answer, Pending):
-            operation.doubtful = isinstance(operation.template, Write)
+            operation.doubtful = isinstance(operation.template, Changing)
             operation.trouble = "the service is still deciding"
             return self._again(operation, 0.0, now_s, refresh=False)
         if isinstance(answer, Lost):
@@ -274,7 +318,7 @@ class Session:
             self._open.pop(operation.seq, None)
 
     def _lost(self, operation: Operation, lost: Lost, now_s: float, roll: float) -> Decision:
-        operation.doubtful |= lost.sent and isinstance(operation.template, Write)
+        operation.doubtful |= lost.sent and isinstance(operation.template, Changing)
         operation.trouble = lost.message
         if lost.code == ServiceNotFoundError.code and not operation.doubtful:
             return Failed(ServiceNotFoundError(lost.message))
@@ -309,8 +353,16 @@ class Session:
     def _given_up(self, operation: Operation, error: LightningStateError) -> Failed:
         """The error of an operation that is not tried again: `error`, unless a write's fate is unknown."""
         template = operation.template
-        if not (operation.doubtful and isinstance(template, Write)):
+        if not (operation.doubtful and isinstance(template, Changing)):
             return Failed(error)
+        if isinstance(template, Transact):
+            return Failed(
+                TransactionInDoubtError(
+                    f"transaction {template.request_id} may or may not be committed ({operation.trouble}): "
+                    "ask with resolve_transaction()",
+                    transaction=template.request_id,
+                )
+            )
         return Failed(
             OutcomeUnknownError(
                 f"the write of {operation.category}/{operation.key} may or may not have happened "
@@ -336,9 +388,14 @@ class Session:
     def _renumber(self, operation: Operation) -> None:
         """A shard's refusal is its final answer to a number: the next try needs a new one, under the same id."""
         template = operation.template
-        if isinstance(template, Write | Resolve):
+        if isinstance(template, Numbered):
             self.end(operation)
             operation.template = msgspec.structs.replace(template, seq=self._number())
+
+    def _owner(self, operation: Operation, slot: int) -> int:
+        """The shard that owns a slot of the operation's category."""
+        info = self.map.categories.get(operation.category) or info_of_slot(self.map, slot)
+        return info.owners[index_of_slot(slot)]
 
     def _slot(self, category: str, key: str) -> int:
         info = self.map.categories.get(category)

@@ -26,15 +26,20 @@ from lightning_state.actors.core.effects import (
 )
 from lightning_state.actors.core.hot import HotEntries
 from lightning_state.actors.core.messages import (
+    Check,
+    Finish,
     Frame,
     Get,
+    Inquire,
     List,
     Page,
+    Prepare,
     Refused,
     Reply,
     Request,
     Resolution,
     Resolve,
+    Transact,
     Write,
 )
 from lightning_state.actors.core.operation import Loading, Operation, Waiter, digest_of
@@ -45,6 +50,8 @@ from lightning_state.actors.core.request_ids import origin_of
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
 from lightning_state.actors.core.sessions import Session, Sessions
 from lightning_state.actors.core.slots import category_of_slot, slot_of
+from lightning_state.actors.core.transactions.rows import changes_revision
+from lightning_state.actors.core.transactions.transactions import Transactions
 from lightning_state.actors.errors import (
     IdempotencyMismatchError,
     LightningStateError,
@@ -71,7 +78,9 @@ class Shard:
         self._categories: dict[int, Registered] = {}
         self._refused: dict[int, str] = {}
         self._sessions = Sessions()
-        self._queues: dict[tuple[int, str], deque[Operation]] = {}
+        self.now_us = 0
+        self.transactions = Transactions(self)
+        self.queues: dict[tuple[int, str], deque[Operation]] = {}
         self._writes: dict[tuple[int, str, str], Operation] = {}
         self._pending = 0
         self._loading: dict[tuple[int, str], Loading] = {}
@@ -79,12 +88,12 @@ class Shard:
         self._lookups: dict[int, Operation] = {}
         self._scans: dict[int, tuple[int, int, List]] = {}
         self._judging: dict[int, Operation] = {}
-        self._ready: deque[Operation] = deque()
-        self._next: deque[Operation] = deque()
+        self.ready: deque[Operation] = deque()
+        self.next: deque[Operation] = deque()
         self._held: list[tuple[int, int, Page]] = []
         self._committing: tuple[int, list[Operation], list[JournalRow]] | None = None
         self._tickets = 0
-        self._effects: list[Effect] = []
+        self.effects: list[Effect] = []
 
     def __repr__(self) -> str:
         return f"<Shard slots={len(self.slots)} hot={len(self.hot)} pending={self.pending}>"
@@ -98,10 +107,10 @@ class Shard:
         """Where they are. Takes time in proportion to the keys being written."""
         return Depths(
             pending=self._pending,
-            queued=sum(len(queue) - 1 for queue in self._queues.values()),
-            longest_queue=max(map(len, self._queues.values()), default=0),
+            queued=sum(len(queue) - 1 for queue in self.queues.values()),
+            longest_queue=max(map(len, self.queues.values()), default=0),
             judging=len(self._judging),
-            ready=len(self._ready),
+            ready=len(self.ready),
             committing=len(self._committing[1]) if self._committing is not None else 0,
             loading=len(self._loading),
             scanning=len(self._scans) + len(self._held),
@@ -124,20 +133,26 @@ class Shard:
         """Refuse every request of a category with this reason: its slots are owned, its definition is not at hand."""
         self._refused[category_id] = reason
 
-    def adopt(self, heads: Iterable[SlotHead]) -> None:
-        """Own these slots, under the epochs their heads name, from now on."""
+    def adopt(self, heads: Iterable[SlotHead], held: Iterable[JournalRow] = (), *, now_us: int = 0) -> None:
+        """Own these slots, under the epochs their heads name, from now on, with what earlier owners hold in them.
+
+        To be followed by `woken`: what is held may have to be asked for.
+        """
+        self.now_us = max(self.now_us, now_us)
         for head in heads:
             self.slots[head.slot] = Slot(head)
+        self.transactions.restore(row for row in held if row.op is Op.PREPARE)
 
     def receive(self, call: int, frame: Frame, now_us: int) -> list[Effect]:
         """Take in a frame. Each of its requests is answered by one Respond, now or after later calls."""
+        self.now_us = now_us
         self._sessions.forget_idle(now_us)
         session = self._sessions.hear(frame.session, frame.floor, now_us)
         for index, request in enumerate(frame.requests):
             try:
                 self._admit(call, index, request, frame, session)
             except LightningStateError as error:
-                self._respond(call, index, refusal(error))
+                self.respond(call, index, refusal(error))
         return self._flush(now_us)
 
     def loaded(self, ticket: int, entry: Entry | None, now_us: int) -> list[Effect]:
@@ -161,18 +176,22 @@ class Shard:
         """A Load, Lookup or Scan could not be done: whoever waits for it is told, and nothing changes."""
         if ticket in self._scans:
             call, index, _ = self._scans.pop(ticket)
-            self._respond(call, index, refused)
+            self.respond(call, index, refused)
         elif ticket in self._lookups:
             self._lookup_refused(self._lookups.pop(ticket), refused)
         elif ticket in self._loads:
             self._load_refused(*self._loads.pop(ticket), refused)
+        else:
+            self.transactions.looked_up(ticket, refused)
         return self._flush(now_us)
 
     def looked_up(self, ticket: int, applied: Applied | None, now_us: int) -> list[Effect]:
         """The result of a Lookup."""
+        self.now_us = now_us
         operation = self._lookups.pop(ticket, None)
         if operation is None:
-            return []
+            self.transactions.looked_up(ticket, applied)
+            return self._flush(now_us)
         operation.applied = applied
         operation.looked_up = True
         self._prepare(operation)
@@ -194,9 +213,9 @@ class Shard:
             if self._is_changing(request.category_id):
                 self._held.append((call, index, page))
             else:
-                self._respond(call, index, page)
+                self.respond(call, index, page)
         except LightningStateError as error:
-            self._respond(call, index, refusal(error))
+            self.respond(call, index, refusal(error))
         return self._flush(now_us)
 
     def judged(self, ticket: int, refused: Refused | None, now_us: int) -> list[Effect]:
@@ -210,27 +229,47 @@ class Shard:
             if operation is None:
                 continue
             if refused is None:
-                self._ready.append(operation)
+                self._admitted(operation)
             else:
-                self._finish(operation, refused)
+                self.finish(operation, refused)
         return self._flush(now_us)
 
     def committed(self, ticket: int, now_us: int) -> list[Effect]:
         """The rows of a Commit are durable: caches and watchers hear of it, then whoever asked."""
+        self.now_us = now_us
         operations, rows = self._end_commit(ticket)
         for operation, row in zip(operations, rows, strict=True):
             self._apply(operation, row)
         for operation, row in zip(operations, rows, strict=True):
-            self._finish(operation, result(row))
+            if operation.part is None:
+                self.finish(operation, result(row))
+            else:
+                self.transactions.committed(operation, row)
         self._release_pages()
         return self._flush(now_us)
 
     def commit_refused(self, ticket: int, refused: Refused, now_us: int) -> list[Effect]:
         """An error *before* COMMIT: nothing of the batch was written, and everybody in it is told so."""
+        self.now_us = now_us
         operations, _ = self._end_commit(ticket)
         for operation in operations:
-            self._finish(operation, refused)
+            if operation.part is None:
+                self.finish(operation, refused)
+            else:
+                self.transactions.commit_refused(operation, refused)
         self._release_pages()
+        return self._flush(now_us)
+
+    def asked(self, ticket: int, replies: list[Reply] | None, now_us: int) -> list[Effect]:
+        """The answers to an Ask; None: there were none in time."""
+        self.now_us = now_us
+        self.transactions.asked(ticket, replies)
+        return self._flush(now_us)
+
+    def woken(self, now_us: int) -> list[Effect]:
+        """The time of a Wake has come."""
+        self.now_us = now_us
+        self.transactions.woken()
         return self._flush(now_us)
 
     def commit_unknown(self, ticket: int) -> list[Effect]:
@@ -241,19 +280,20 @@ class Shard:
     def disown(self, reason: str, *, maybe: bool) -> list[Effect]:
         """Own nothing any more: everybody waiting is sent to ask the next owner under the same request id."""
         refused = refusal(NotOwnerError(reason), maybe=maybe)
-        for queue in self._queues.values():
+        for queue in self.queues.values():
             for waiter in (waiter for operation in queue for waiter in operation.waiters):
-                self._respond(waiter.call, waiter.index, refused)
+                self.respond(waiter.call, waiter.index, refused)
         for loading in self._loading.values():
-            for call, index in loading.reads:
-                self._respond(call, index, refused)
+            for call, index, _ in loading.reads:
+                self.respond(call, index, refused)
+        self.transactions.disown(refused)
         for call, index, _ in (*self._scans.values(), *self._held):
-            self._respond(call, index, refused)
-        for memory in (self._queues, self._writes, self._loading, self._loads, self._lookups, self._scans):
+            self.respond(call, index, refused)
+        for memory in (self.queues, self._writes, self._loading, self._loads, self._lookups, self._scans):
             memory.clear()
         self._held.clear()
         self._judging.clear()
-        self._ready.clear()
+        self.ready.clear()
         self._pending = 0
         self._committing = None
         self._sessions.clear()
@@ -268,20 +308,48 @@ class Shard:
             self._read(call, index, request)
         elif isinstance(request, List):
             self._list(call, index, request)
+        elif isinstance(request, Check):
+            self.look(call, index, request)
+        elif isinstance(request, Prepare | Finish | Inquire):
+            if isinstance(request, Inquire) and self._owned(request.slot).epoch != request.epoch:
+                raise NotOwnerError(f"the question is for the epoch {request.epoch}")
+            self.transactions.admit(call, index, request)
         else:
             self._admit_write(Waiter(call, index, frame.session, request.seq), request, frame.principal, session)
 
+    def read_again(self, call: int, index: int, request: Get | List) -> None:
+        """Answer a read that waited for a decision."""
+        try:
+            if isinstance(request, Get):
+                self._answer(call, index, request, bare=False)
+            else:
+                self._scan(call, index, request)
+        except LightningStateError as error:
+            self.respond(call, index, refusal(error))
+
+    def look(self, call: int, index: int, request: Check) -> None:
+        """Answer with the version of a key that no transaction holds."""
+        refused = self.transactions.refuse_held(request)
+        if refused is not None:
+            self.respond(call, index, refused)
+        else:
+            self._answer(call, index, request, bare=True)
+
     def _read(self, call: int, index: int, request: Get) -> None:
+        if not self.transactions.waits(call, index, request, [(request.slot, request.key)]):
+            self._answer(call, index, request, bare=False)
+
+    def _answer(self, call: int, index: int, request: Get | Check, *, bare: bool) -> None:
         slot = self._owned(request.slot)
-        queue = self._queues.get((request.slot, request.key))
+        queue = self.queues.get((request.slot, request.key))
         # The base of the write under way is the last committed entry, and the only one to answer from while that write
         # is being committed: the store may show it already, and no reply may before the invalidation.
         entry = (queue[0].base if queue else None) or self.hot.get(request.slot, request.key)
         if entry is not None:
-            self._respond(call, index, found(request.slot, slot, self._current(request.slot, entry)))
+            self.respond(call, index, found(request.slot, slot, self._current(request.slot, entry), bare=bare))
         else:
-            self._check_place(request.slot, request.key)
-            self._load(request.slot, request.key).reads.append((call, index))
+            self.check_place(request.slot, request.key)
+            self._load(request.slot, request.key).reads.append((call, index, bare))
 
     def _list(self, call: int, index: int, request: List) -> None:
         category = self._registered(request.category_id).category
@@ -294,26 +362,37 @@ class Shard:
                 f"{category.name} has no index {request.index!r}; it has {', '.join(category.indexes) or 'none'}"
             )
         check_limit(request.limit)
-        ticket = self._ticket()
-        self._scans[ticket] = (call, index, request)
-        self._effects.append(Scan(ticket, request))
+        if not self.transactions.waits_for_list(call, index, request):
+            self._scan(call, index, request)
 
-    def _admit_write(self, waiter: Waiter, request: Write | Resolve, principal: str, session: Session) -> None:
+    def _scan(self, call: int, index: int, request: List) -> None:
+        ticket = self.ticket()
+        self._scans[ticket] = (call, index, request)
+        self.effects.append(Scan(ticket, request))
+
+    def _admit_write(
+        self, waiter: Waiter, request: Write | Resolve | Transact, principal: str, session: Session
+    ) -> None:
         slot = self._owned(request.slot)
         if request.epoch != slot.epoch:
             raise NotOwnerError(f"slot epoch is {slot.epoch}, the request names {request.epoch}")
         if waiter.seq < session.floor:
             raise RequestBarredError("this request was answered already and its answer acknowledged")
         identity = (request.slot, principal, request.request_id)
-        answer = session.answer(waiter.seq, identity) if isinstance(request, Write) else session.answers.get(waiter.seq)
+        is_resolve = isinstance(request, Resolve)
+        answer = session.answers.get(waiter.seq) if is_resolve else session.answer(waiter.seq, identity)
         if answer is not None:
-            self._respond(waiter.call, waiter.index, answer)
+            self.respond(waiter.call, waiter.index, answer)
             return
-        if isinstance(request, Write) and not request.fresh:
+        if not isinstance(request, Resolve) and not request.fresh:
             session.repeated(waiter.seq, identity)
             self._supersede(waiter, request.request_id)
         try:
-            self._join_or_enqueue(waiter, request, principal)
+            check_request_id(request.request_id)
+            if isinstance(request, Transact):
+                self.transactions.begin(waiter, request, principal)
+            else:
+                self._join_or_enqueue(waiter, request, principal)
         except LightningStateError as error:
             # A refusal is the final answer to this number: the same sending, arriving late, must not run after it.
             session.answers[waiter.seq] = refusal(error)
@@ -327,7 +406,6 @@ class Shard:
             self._sessions.supersede(*origin, refusal(error))
 
     def _join_or_enqueue(self, waiter: Waiter, request: Write | Resolve, principal: str) -> None:
-        check_request_id(request.request_id)
         operation = Operation(request, principal, digest_of(request), [waiter])
         pending = self._writes.get(operation.identity)
         if isinstance(request, Resolve):
@@ -341,23 +419,29 @@ class Shard:
             if request.op is Op.BAR:
                 raise ProtocolError("a bar is written by Resolve, not by Write")
             check_body(request.body, self.limits)
-        self._check_place(request.slot, request.key)
-        queue = self._queues.get(operation.place)
-        if self._pending >= self.limits.shard_queue or (queue and len(queue) >= self.limits.key_queue):
-            raise OverloadedError(
-                f"too many writes are waiting for {request.key!r} or its shard: try again later",
-                retry_after_s=_OVERLOADED_RETRY_S,
-            )
-        self._pending += 1
+        self.check_place(request.slot, request.key)
+        self.enqueue([operation])
         if isinstance(request, Write):
             self._writes[operation.identity] = operation
-        if queue is None:
-            self._queues[operation.place] = deque([operation])
-            self._next.append(operation)
-        else:
-            queue.append(operation)
 
-    def _check_place(self, slot: int, key: str) -> None:
+    def enqueue(self, operations: Sequence[Operation], *, is_promised: bool = False) -> None:
+        """Put operations into the queues of their keys. Raises OverloadedError, unless it is promised already."""
+        for operation in () if is_promised else operations:
+            queue = self.queues.get(operation.place, ())
+            if self._pending + len(operations) > self.limits.shard_queue or len(queue) >= self.limits.key_queue:
+                raise OverloadedError(
+                    f"too many writes are waiting for {operation.request.key!r} or its shard: try again later",
+                    retry_after_s=_OVERLOADED_RETRY_S,
+                )
+        self._pending += len(operations)
+        for operation in operations:
+            queue = self.queues.setdefault(operation.place, deque())
+            queue.append(operation)
+            if len(queue) == 1:
+                self.next.append(operation)
+
+    def check_place(self, slot: int, key: str) -> None:
+        """Raise InvalidKeyError, UnknownCategoryError or ProtocolError unless the key belongs to this slot."""
         check_key(key, self.limits)
         registered = self._registered(category_of_slot(slot))
         if slot_of(registered.id, key, registered.slots) != slot:
@@ -366,13 +450,15 @@ class Shard:
     # -- one write at the head of its key's queue ---
 
     def _start(self, operation: Operation) -> None:
+        if operation.is_decided:  # held since before this owner
+            return
         request = operation.request
-        operation.looked_up = isinstance(request, Write) and request.fresh
+        operation.looked_up |= isinstance(request, Write) and request.fresh
         operation.base = self.hot.get(*operation.place)
         if not operation.looked_up:
-            ticket = self._ticket()
+            ticket = self.ticket()
             self._lookups[ticket] = operation
-            self._effects.append(Lookup(ticket, request.slot, operation.principal, request.request_id))
+            self.effects.append(Lookup(ticket, request.slot, operation.principal, request.request_id))
         if operation.base is None:
             self._load(*operation.place).operation = operation
         self._prepare(operation)
@@ -383,17 +469,19 @@ class Shard:
         try:
             if isinstance(operation.request, Resolve):
                 self._prepare_resolve(operation)
-            else:
+            elif isinstance(operation.request, Write):
                 self._prepare_write(operation, operation.request, operation.base)
+            else:
+                self._admitted(operation)
         except LightningStateError as error:
-            self._finish(operation, refusal(error))
+            self.finish(operation, refusal(error))
 
     def _prepare_resolve(self, operation: Operation) -> None:
         applied = operation.applied
         if applied is None:
-            self._ready.append(operation)
+            self.ready.append(operation)
         else:
-            self._finish(operation, Resolution(applied.op is not Op.BAR, applied.version))
+            self.finish(operation, Resolution(applied.op is not Op.BAR, applied.version))
 
     def _prepare_write(self, operation: Operation, write: Write, base: Entry) -> None:
         slot = self.slots[write.slot]
@@ -403,40 +491,62 @@ class Shard:
             raise RequestBarredError(f"request {write.request_id!r} was declared not applied; use a new id")
         if operation.applied is not None:
             applied = upcast(registered.category, operation.applied)
-            self._finish(operation, repeated(operation, write, applied, slot))
+            self.finish(operation, repeated(operation, write, applied, slot))
             return
         operation.change = decide(write, operation.base, slot.floor, registered, self.limits)
         if operation.change.body is None:
-            self._ready.append(operation)
+            self._admitted(operation)
             return
-        ticket = self._ticket()
+        ticket = self.ticket()
         self._judging[ticket] = operation
-        self._effects.append(
-            Validate(ticket, registered.category, write.key, operation.base, operation.change.body, write.timeout_ms)
-        )
+        present = operation.part.present if operation.part is not None else {}
+        new, timeout_ms = operation.change.body, write.timeout_ms
+        self.effects.append(Validate(ticket, registered.category, write.key, operation.base, new, timeout_ms, present))
 
-    def _finish(self, operation: Operation, reply: Reply) -> None:
+    def _admitted(self, operation: Operation) -> None:
+        if operation.part is None:
+            self.ready.append(operation)
+        else:
+            self.transactions.decided(operation)
+
+    def finish(self, operation: Operation, reply: Reply) -> None:
         """Answer everybody who waits for this write, and let the key's next one begin."""
         for waiter in operation.waiters:
-            self._sessions.remember(waiter.session, waiter.seq, reply)
-            self._respond(waiter.call, waiter.index, reply)
-        if isinstance(operation.request, Write):
+            self.conclude(waiter, reply)
+        if isinstance(operation.request, Write) and operation.part is None:
             del self._writes[operation.identity]
+        self.withdraw(operation)
+        self.transactions.refused(operation, reply)
+
+    def conclude(self, waiter: Waiter, reply: Reply) -> None:
+        """Answer a numbered request for good."""
+        self._sessions.remember(waiter.session, waiter.seq, reply)
+        self.respond(waiter.call, waiter.index, reply)
+
+    def withdraw(self, operation: Operation) -> None:
+        """Take an operation that is not being worked on out of its queue; if it was the first, the next one begins."""
         self._pending -= 1
-        queue = self._queues[operation.place]
+        queue = self.queues[operation.place]
+        if queue[0] is not operation:
+            queue.remove(operation)
+            return
         queue.popleft()
         if queue:
-            self._next.append(queue[0])
+            self.next.append(queue[0])
         else:
-            del self._queues[operation.place]
+            del self.queues[operation.place]
+        self.transactions.released(operation.place)
 
     # -- commit ---
 
     def _flush(self, now_us: int) -> list[Effect]:
-        while self._next:  # a loop, not a recursion: a long queue of refusals must not exhaust the stack
-            self._start(self._next.popleft())
-        if self._ready and self._committing is None:
+        self.now_us = now_us
+        while self.next or self.transactions.take_answers():
+            while self.next:  # a loop, not a recursion: a long queue of refusals must not exhaust the stack
+                self._start(self.next.popleft())
+        if self.ready and self._committing is None:
             self._begin_commit(now_us)
+        self.transactions.set_alarm()
         return self._take_effects()
 
     def _begin_commit(self, now_us: int) -> None:
@@ -444,17 +554,22 @@ class Shard:
         rows: list[JournalRow] = []
         revisions: dict[int, int] = {}
         size_bytes = 0
-        while self._ready and len(rows) < _COMMIT_ROWS and size_bytes < _COMMIT_BYTES:
-            operation = self._ready.popleft()
-            slot = operation.request.slot
-            revision = revisions.get(slot, self.slots[slot].revision) + (operation.change is not None)
-            row = self._row(operation, revision, now_us)
-            revisions[slot] = revision
-            size_bytes += len(row.body or b"")
-            operations.append(operation)
-            rows.append(row)
-        self._committing = (self._ticket(), operations, rows)
-        self._effects.append(Commit(self._committing[0], rows))
+        while self.ready and len(rows) < _COMMIT_ROWS and size_bytes < _COMMIT_BYTES:
+            leader = self.ready.popleft()
+            changed: set[int] = set()
+            for operation in (leader, *leader.followers):
+                slot = operation.request.slot
+                revision = revisions.get(slot, self.slots[slot].revision)
+                if changes_revision(operation) and slot not in changed:  # a transaction's changes in a slot share one
+                    changed.add(slot)
+                    revision += 1
+                row = self.transactions.row(operation, revision, now_us) or self._row(operation, revision, now_us)
+                revisions[slot] = revision
+                size_bytes += len(row.body or b"")
+                operations.append(operation)
+                rows.append(row)
+        self._committing = (self.ticket(), operations, rows)
+        self.effects.append(Commit(self._committing[0], rows))
 
     def _row(self, operation: Operation, revision: int, now_us: int) -> JournalRow:
         request, change = operation.request, operation.change
@@ -488,10 +603,11 @@ class Shard:
         slot.revision = row.revision
         if row.op is Op.BAR:
             slot.barred.add((operation.principal, row.request_id))
+        if not row.version:
             return
         entry = Entry(row.key, row.version, row.revision, row.body, row.schema_version, row.time_us)
-        self._effects.append(Invalidate(row.slot, row.key, row.epoch, row.revision, row.version, row.indexes))
-        self._effects.append(Notify(row, operation.change.transition if operation.change else None))
+        self.effects.append(Invalidate(row.slot, row.key, row.epoch, row.revision, row.version, row.indexes))
+        self.effects.append(Notify(row, operation.change.transition if operation.change else None))
         if self._registered(category_of_slot(row.slot)).category.schema_version == row.schema_version:
             self.hot.put(row.slot, entry)
         else:
@@ -505,16 +621,16 @@ class Shard:
     def _release_pages(self) -> None:
         held, self._held = self._held, []
         for call, index, page in held:
-            self._respond(call, index, page)
+            self.respond(call, index, page)
 
     # -- loading ---
 
     def _load(self, slot: int, key: str) -> Loading:
         loading = self._loading.get((slot, key))
         if loading is None:
-            loading = self._loading[slot, key] = Loading(self._ticket())
+            loading = self._loading[slot, key] = Loading(self.ticket())
             self._loads[loading.ticket] = (slot, key)
-            self._effects.append(Load(loading.ticket, slot, key))
+            self.effects.append(Load(loading.ticket, slot, key))
         return loading
 
     def _arrived(self, slot: int, entry: Entry) -> None:
@@ -525,30 +641,35 @@ class Shard:
         """
         self.hot.put(slot, entry)
         loading = self._loading.pop((slot, entry.key))
-        for call, index in loading.reads:
-            self._respond(call, index, found(slot, self.slots[slot], entry))
+        for call, index, bare in loading.reads:
+            self.respond(call, index, found(slot, self.slots[slot], entry, bare=bare))
         if loading.operation is not None:
             loading.operation.base = entry
             self._prepare(loading.operation)
 
     def _load_refused(self, slot: int, key: str, refused: Refused) -> None:
         loading = self._loading.pop((slot, key))
-        for call, index in loading.reads:
-            self._respond(call, index, refused)
+        for call, index, _ in loading.reads:
+            self.respond(call, index, refused)
         if loading.operation is not None:
             self._lookups = {t: o for t, o in self._lookups.items() if o is not loading.operation}
-            self._finish(loading.operation, refused)
+            self.finish(loading.operation, refused)
 
     def _lookup_refused(self, operation: Operation, refused: Refused) -> None:
         loading = self._loading.get(operation.place)
         if loading is not None:
             loading.operation = None
-        self._finish(operation, refused)
+        self.finish(operation, refused)
 
     def _current(self, slot: int, entry: Entry) -> Entry:
         return upcast(self._registered(category_of_slot(slot)).category, entry)
 
     # -- small parts ---
+
+    def category_of(self, slot: int) -> str:
+        """The name of a slot's category."""
+        registered = self._categories.get(category_of_slot(slot))
+        return registered.category.name if registered is not None else str(category_of_slot(slot))
 
     def _owned(self, slot: int) -> Slot:
         owned = self.slots.get(slot)
@@ -562,13 +683,18 @@ class Shard:
             raise UnknownCategoryError(self._refused.get(category_id) or f"no category has the id {category_id}")
         return registered
 
-    def _ticket(self) -> int:
+    def ticket(self) -> int:
+        """A number not used before."""
         self._tickets += 1
         return self._tickets
 
-    def _respond(self, call: int, index: int, reply: Reply) -> None:
-        self._effects.append(Respond(call, index, reply))
+    def respond(self, call: int, index: int, reply: Reply) -> None:
+        """Answer one request; calls below 0 are this shard's own."""
+        if call < 0:
+            self.transactions.answered_self(-call, index, reply)
+            return
+        self.effects.append(Respond(call, index, reply))
 
     def _take_effects(self) -> list[Effect]:
-        effects, self._effects = self._effects, []
+        effects, self.effects = self.effects, []
         return effects

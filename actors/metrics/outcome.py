@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from lightning_state.actors.core.messages import Absent, Get, List, Refused, Reply, Request, Write
+from lightning_state.actors.core.messages import (
+    Absent,
+    Check,
+    Finish,
+    Get,
+    Inquire,
+    List,
+    Prepare,
+    Refused,
+    Reply,
+    Request,
+    Resolve,
+    Transact,
+    Write,
+)
 from lightning_state.actors.errors import BY_CODE
 
 OK = "ok"
 ABSENT = "absent"
+_KINDS: dict[type[Request], str] = {
+    Get: "get",
+    List: "list",
+    Resolve: "resolve",
+    Transact: "transact",
+    Prepare: "prepare",
+    Check: "check",
+    Finish: "finish",
+    Inquire: "inquire",
+}
 _TOO_MANY = 429
 _SERVER_ERROR = 500
 
 
 def kind_of(request: Request) -> str:
-    """What it is: "get", "list", "resolve", or for a write "set", "patch", "status", "progress", "delete"."""
+    """What it is: "get", "list" and so on, or for a write "set", "patch", "status", "progress", "delete"."""
     if isinstance(request, Write):
         return str(request.op)
-    if isinstance(request, Get):
-        return "get"
-    return "list" if isinstance(request, List) else "resolve"
+    return _KINDS[type(request)]
 
 
 def outcome_of(reply: Reply) -> str:
