@@ -22,6 +22,7 @@ from lightning_state.actors.errors import ShardUnavailableError
 from lightning_state.actors.limits import CacheSettings, Limits
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.shard_actor.channel import ShardChannel
+from lightning_state.actors.shard_actor.peer_link import PeerLink
 from lightning_state.actors.shard_actor.runtime import ShardRuntime
 from lightning_state.actors.store.memory import MemoryDisk, MemoryStore
 from lightning_state.actors.wire.actor_calls import ActorCalls
@@ -95,6 +96,7 @@ class ChannelShard:
             claims=self._service,
             verdicts=lambda _: self.judges,
             identity=claim,
+            peers=self._service.peers,
         )
         self.channel = ShardChannel(self.runtime, shard_name(self._service.name, self.number), "127.0.0.1")
         self.endpoint = await self.channel.open()
@@ -184,6 +186,11 @@ class ChannelService:
     async def claim(self, claim: Claim) -> Granted:
         granted, _ = self.directory.claim(claim)
         return granted
+
+    def peers(self) -> PeerLink:
+        """How one shard reaches the others."""
+        handles = AsyncHandleTransport(self.name, _Handles(self))
+        return PeerLink(AsyncChannelTransport(self.name, handles))
 
     def client(self) -> StateClient:
         handles = HandleTransport(self.name, _Handles(self))

@@ -16,6 +16,7 @@ from lightning_state.actors.core.messages import Absent, Reply, Value, Write
 from lightning_state.actors.core.rows import Entry as Row
 from lightning_state.actors.core.service_map import ServiceMap
 from lightning_state.actors.core.session import Operation, Session
+from lightning_state.actors.core.slots import slot_of
 from lightning_state.actors.limits import CacheSettings
 from lightning_state.actors.models import State
 from lightning_state.actors.models.frozen import is_frozen
@@ -132,6 +133,14 @@ class ClientCache:
         with self._lock:
             return self._cache.begin_write((operation.category, operation.key), slot, shard)
 
+    def begin_change(self, session: Session, category: str, key: str) -> Ticket:
+        """A transaction that writes a key is about to be sent; another shard than the key's may answer it."""
+        info = session.map.categories[category]
+        slot = slot_of(info.id, key, len(info.owners))
+        with self._lock:
+            # Without a channel: nothing pushed before the answer tells of the change, so lists are forgotten too.
+            return self._cache.begin_write((category, key), slot, -1)
+
     def wrote(
         self, ticket: Ticket, operation: Operation, reply: Reply, body: bytes | None, state: State | None
     ) -> None:
@@ -199,6 +208,11 @@ class ClientCache:
         """Somebody else's reads and writes precede this client's from now on."""
         with self._lock:
             self._seen.note_all(fresh)
+
+    def noted(self, reply: Value | Absent) -> None:
+        """The owner told how far a slot is."""
+        with self._lock:
+            self._note(reply)
 
     def saw_row(self, slot: int, epoch: int, revision: int) -> None:
         """A list showed a change of this revision."""

@@ -105,8 +105,6 @@ class Transact(msgspec.Struct, tag="transact", array_like=True, frozen=True):
     fresh: bool
     timeout_ms: int = 30_000
     is_guarded: bool = False
-    present: dict[str, bool] = {}
-    """category/key → whether it will have a state, for the rules that ask for other keys; not of a guarded one."""
 
     @property
     def key(self) -> str:
@@ -126,13 +124,16 @@ class Prepare(msgspec.Struct, tag="prepare", array_like=True, frozen=True):
     size: int
     timeout_ms: int
     present: dict[str, bool]
+    """category/key → whether the transaction leaves a state there, for the rules that ask for other keys."""
 
 
 class Check(msgspec.Struct, tag="check", array_like=True, frozen=True):
-    """From a coordinator: the version of a key that no transaction holds, at once. Answered with Checked or Refused."""
+    """From a coordinator: the version of a key that no transaction holds. Answered with Checked or Refused."""
 
     slot: int
     key: str
+    is_patient: bool = False
+    """Wait while a transaction holds it. Whoever holds something itself must not: they could wait for each other."""
 
 
 class Finish(msgspec.Struct, tag="finish", array_like=True, frozen=True):

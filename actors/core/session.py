@@ -244,7 +244,6 @@ class Session:
             seq,
             request_id is None,
             is_guarded=plan.is_guarded,
-            present=plan.present,
         )
         return Operation(info.name, name, template, deadline_s)
 

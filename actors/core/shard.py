@@ -317,29 +317,30 @@ class Shard:
         else:
             self._admit_write(Waiter(call, index, frame.session, request.seq), request, frame.principal, session)
 
-    def read_again(self, call: int, index: int, request: Get | List) -> None:
+    def read_again(self, call: int, index: int, request: Get | List | Check) -> None:
         """Answer a read that waited for a decision."""
         try:
-            if isinstance(request, Get):
-                self._answer(call, index, request, bare=False)
-            else:
+            if isinstance(request, List):
                 self._scan(call, index, request)
+            else:
+                self._answer(call, index, request)
         except LightningStateError as error:
             self.respond(call, index, refusal(error))
 
     def look(self, call: int, index: int, request: Check) -> None:
         """Answer with the version of a key that no transaction holds."""
-        refused = self.transactions.refuse_held(request)
+        refused = None if request.is_patient else self.transactions.refuse_held(request)
         if refused is not None:
             self.respond(call, index, refused)
         else:
-            self._answer(call, index, request, bare=True)
+            self._read(call, index, request)
 
-    def _read(self, call: int, index: int, request: Get) -> None:
+    def _read(self, call: int, index: int, request: Get | Check) -> None:
         if not self.transactions.waits(call, index, request, [(request.slot, request.key)]):
-            self._answer(call, index, request, bare=False)
+            self._answer(call, index, request)
 
-    def _answer(self, call: int, index: int, request: Get | Check, *, bare: bool) -> None:
+    def _answer(self, call: int, index: int, request: Get | Check) -> None:
+        bare = isinstance(request, Check)
         slot = self._owned(request.slot)
         queue = self.queues.get((request.slot, request.key))
         # The base of the write under way is the last committed entry, and the only one to answer from while that write

@@ -17,12 +17,15 @@ from lightning_state.actors.errors import ProtocolError
 from lightning_state.actors.logs import configure
 from lightning_state.actors.processes import start_time_ticks
 from lightning_state.actors.shard_actor.channel import ShardChannel
+from lightning_state.actors.shard_actor.peer_link import PeerLink
 from lightning_state.actors.shard_actor.prometheus import PrometheusExport
 from lightning_state.actors.shard_actor.runtime import ShardRuntime
 from lightning_state.actors.shard_actor.verdicts import PoolVerdicts
 from lightning_state.actors.store.data_directory import DataDirectory
+from lightning_state.actors.wire.channel_async import AsyncChannelTransport
 from lightning_state.actors.wire.codec import decode_frame, encode
 from lightning_state.actors.wire.directory_link import DirectoryLink
+from lightning_state.actors.wire.handle_async import AsyncHandleTransport
 from lightning_state.actors.wire.names import shard_name
 
 logger = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ class ShardActor:
                 node_id=ray.get_runtime_context().get_node_id(),
                 endpoint="",
             ),
+            peers=lambda: PeerLink(AsyncChannelTransport(service, AsyncHandleTransport(service))),
         )
         self._channel = ShardChannel(self._runtime, shard_name(service, number), ray.util.get_node_ip_address())
         self._running = asyncio.get_running_loop().create_task(self._run())

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from lightning_state.actors.category import Category
 from lightning_state.actors.core.effects import (
+    Ask,
     Commit,
     Effect,
     Invalidate,
@@ -21,8 +22,9 @@ from lightning_state.actors.core.effects import (
     Respond,
     Scan,
     Validate,
+    Wake,
 )
-from lightning_state.actors.core.messages import Frame, Refused, Replies, Request
+from lightning_state.actors.core.messages import Frame, Refused, Replies, Reply, Request
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.service_map import ServiceMap
 from lightning_state.actors.core.shard import Shard
@@ -63,6 +65,36 @@ class Verdicts(Protocol):
         ...
 
 
+class Peers(Protocol):
+    """The other shards of the service."""
+
+    def learn(self, current: ServiceMap) -> None:
+        """Use a newer map."""
+        ...
+
+    def ask(self, effect: Ask, answered: Callable[[int, list[Reply] | None], None]) -> None:
+        """Answer by `answered(effect.ticket, replies)`, later, on the event loop; None when none came in time."""
+        ...
+
+    async def close(self) -> None:
+        """Stop."""
+        ...
+
+
+class Alone:
+    """No other shard can be reached."""
+
+    def learn(self, current: ServiceMap) -> None:
+        """There is nothing to find."""
+
+    def ask(self, effect: Ask, answered: Callable[[int, list[Reply] | None], None]) -> None:
+        """There is no answer."""
+        asyncio.get_running_loop().call_soon(answered, effect.ticket, None)
+
+    async def close(self) -> None:
+        """There is nothing to stop."""
+
+
 class _Asked(NamedTuple):
     """A frame being answered."""
 
@@ -83,8 +115,10 @@ class Performer:
         subscribers: Subscribers | None = None,
         *,
         metrics: ShardMetrics | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self.shard = shard
+        self.peers = peers or Alone()
         self.store = store
         self.commits = 0
         self.rows_committed = 0
@@ -101,6 +135,7 @@ class Performer:
         self._closed = False
         self._verdicts: list[tuple[int, Refused | None]] = []
         self._idle: asyncio.TimerHandle | None = None
+        self._waking: asyncio.TimerHandle | None = None
 
     async def frame(self, frame: Frame) -> Replies:
         """The replies to a frame, within a second; Pending for what is not decided by then."""
@@ -156,7 +191,7 @@ class Performer:
         """What this shard measures of itself, now."""
         return self.metrics.read(len(self._calls), self.shard.depths(), self.shard.hot, read_memory())
 
-    def _begin(self, effect: Validate | Commit | Scan | Notify | Recover, now_s: float) -> None:
+    def _begin(self, effect: Validate | Commit | Scan | Notify | Recover | Ask | Wake, now_s: float) -> None:
         match effect:
             case Validate():
                 self._judging[effect.ticket] = now_s
@@ -169,6 +204,34 @@ class Performer:
                 _log_transition(effect)
             case Recover():
                 self._recover()
+            case Ask():
+                self.peers.ask(effect, self._answered)
+            case Wake():
+                self._wake_at(effect.at_us)
+
+    def _wake_at(self, at_us: int) -> None:
+        loop = asyncio.get_running_loop()
+        at_s = loop.time() + max(0.0, (at_us - now_us()) / 1e6)
+        if self._waking is not None:
+            if self._waking.when() <= at_s:
+                return
+            self._waking.cancel()
+        self._waking = loop.call_at(at_s, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = None
+        self._continue(self.shard.woken)
+
+    def _answered(self, ticket: int, replies: list[Reply] | None) -> None:
+        self._continue(partial(self.shard.asked, ticket, replies))
+
+    def _continue(self, decide: Callable[[int], list[Effect]]) -> None:
+        if self._closed:
+            return
+        try:
+            self.perform(decide(now_us()))
+        except Exception as error:  # noqa: BLE001  # whatever broke, whoever runs this shard decides what follows
+            self._broke(error)
 
     async def on_writer(self, work: Callable[[], Any]) -> Any:
         """Run store work on the thread that owns the writing connection."""
@@ -295,11 +358,13 @@ class Performer:
     async def close(self) -> None:
         """Cancel what is under way and close the store."""
         self._closed = True
-        if self._idle is not None:
-            self._idle.cancel()
+        for timer in (self._idle, self._waking):
+            if timer is not None:
+                timer.cancel()
         for task in list(self._tasks):
             task.cancel()
         await self.verdicts.close()
+        await self.peers.close()
         await self.on_writer(self.store.close)
         self.end()
 

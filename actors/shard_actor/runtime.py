@@ -16,6 +16,7 @@ from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
 from lightning_state.actors.core.service_map import Claim, Granted, ServiceMap
 from lightning_state.actors.core.shard import Shard
+from lightning_state.actors.core.transactions.participant import HeldKey
 from lightning_state.actors.errors import (
     FencedError,
     LightningStateError,
@@ -28,7 +29,7 @@ from lightning_state.actors.metrics.memory import resident_bytes
 from lightning_state.actors.metrics.shard import ShardFigures, ShardMetrics
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.shard_actor.calls import Call
-from lightning_state.actors.shard_actor.performer import Performer, Verdicts
+from lightning_state.actors.shard_actor.performer import Alone, Peers, Performer, Verdicts, now_us
 from lightning_state.actors.shard_actor.subscribers import Subscribers
 from lightning_state.actors.store.protocol import CommitUnknownError, Store, StoreStatus
 
@@ -63,6 +64,8 @@ class ShardStatus(msgspec.Struct, frozen=True):
     rows_committed: int
     memory_bytes: int
     store: StoreStatus | None
+    held: list[HeldKey] = []
+    """Keys that wait for the decision of a transaction."""
     figures: ShardFigures | None = None
     """None while it serves nothing."""
 
@@ -78,8 +81,10 @@ class ShardRuntime:
         claims: Claims,
         verdicts: Callable[[Settings], Verdicts],
         identity: Claim,
+        peers: Callable[[], Peers] = Alone,
     ) -> None:
         self.number = number
+        self._peers = peers
         self._open_store = open_store
         self._claims = claims
         self._verdicts = verdicts
@@ -147,6 +152,7 @@ class ShardRuntime:
             if performer is None:
                 return  # the claim under way may have been answered with an older map: run() comes back to this one
             self._register(performer.shard, performer.verdicts, current)
+            performer.peers.learn(current)
             await self._acquire(performer, current)
 
     async def _acquire(self, performer: Performer, current: ServiceMap) -> None:
@@ -199,6 +205,7 @@ class ShardRuntime:
             rows_committed=performer.rows_committed if performer else 0,
             memory_bytes=resident_bytes(),
             store=await performer.on_reader(performer.store.status) if performer else None,
+            held=shard.transactions.held() if shard else [],
             figures=self.figures(),
         )
 
@@ -237,9 +244,15 @@ class ShardRuntime:
             self._hashes.clear()
             verdicts = self._verdicts(settings)
             self._register(shard, verdicts, granted.map)
-            performer = Performer(shard, store, verdicts, self._unknown.set, self.subscribers, metrics=self._metrics)
+            peers = self._peers()
+            peers.learn(granted.map)
+            performer = Performer(
+                shard, store, verdicts, self._unknown.set, self.subscribers, metrics=self._metrics, peers=peers
+            )
             # This first commit under the new epoch also proves that the store can be written (C3).
-            shard.adopt(await performer.on_writer(lambda: store.acquire(granted.slots, granted.epoch)))
+            heads = await performer.on_writer(lambda: store.acquire(granted.slots, granted.epoch))
+            held = await performer.on_writer(lambda: store.held(granted.slots))
+            shard.adopt(heads, held, now_us=now_us())
         except BaseException:  # whatever it was, it goes on upwards; the lock must not stay held
             if performer is not None:
                 performer.end()
@@ -251,6 +264,7 @@ class ShardRuntime:
         self.frame_bytes = settings.limits.frame_bytes
         self.subscribers.most = settings.cache.tracked_keys
         self._performer = performer
+        performer.perform(shard.woken(now_us()))
 
     def _register(self, shard: Shard, verdicts: Verdicts, current: ServiceMap) -> None:
         verdicts.learn(current)

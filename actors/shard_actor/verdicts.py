@@ -93,8 +93,12 @@ class PoolVerdicts:
         """Which of the states this one refers to exist, read from their owners after the write arrived."""
         state = change.category.decode(change.new)
         places = [(category, key) for _, category, key in references_of(change.category, state)]
-        found = await asyncio.gather(*(self._peers.exists(category, key, deadline_s) for category, key in places))
-        return {f"{category}/{key}": exists for (category, key), exists in zip(places, found, strict=True)}
+        # What the same transaction writes is not asked for: it would wait for that very transaction.
+        present = change.present
+        unknown = [(category, key) for category, key in places if f"{category}/{key}" not in present]
+        found = await asyncio.gather(*(self._peers.exists(category, key, deadline_s) for category, key in unknown))
+        asked = {f"{category}/{key}": exists for (category, key), exists in zip(unknown, found, strict=True)}
+        return {name: {**present, **asked}[name] for name in (f"{category}/{key}" for category, key in places)}
 
 
 def _conclude(change: Validate, judged: Judged, verdict: Verdict | LightningStateError) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from lightning_state.actors.category import AGENTS, RESEARCH, Category
 from lightning_state.actors.core.effects import (
+    Ask,
     Commit,
     Effect,
     Invalidate,
@@ -19,6 +20,7 @@ from lightning_state.actors.core.effects import (
     Respond,
     Scan,
     Validate,
+    Wake,
 )
 from lightning_state.actors.core.messages import ANY, PROTOCOL, Frame, Get, Refused, Reply, Request, Resolve, Write
 from lightning_state.actors.core.refusals import refusal
@@ -30,10 +32,10 @@ from lightning_state.actors.errors import StoreUnavailableError
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.testing.store import SimulatedStore
 
-Waiting = Load | Lookup | Scan | Validate | Commit
+Waiting = Load | Lookup | Scan | Validate | Commit | Ask
 """Effects that expect an answer."""
 
-W = TypeVar("W", Load, Lookup, Scan, Validate, Commit)
+W = TypeVar("W", Load, Lookup, Scan, Validate, Commit, Ask)
 
 UNAVAILABLE = refusal(StoreUnavailableError("the store cannot be reached"))
 
@@ -56,7 +58,7 @@ class ShardDriver:
         self.store = SimulatedStore()
         self.epoch = 1
         self.now_us = 1_000_000
-        self.log: list[Invalidate | Notify | Respond | Recover] = []
+        self.log: list[Invalidate | Notify | Respond | Recover | Wake] = []
         self.waiting: list[Waiting] = []
         self._slots = slots
         self._ids = {category.name: number for number, category in enumerate(categories)}
@@ -73,7 +75,9 @@ class ShardDriver:
         """Own all slots under the driver's epoch, as the store knows them."""
         slots = [slot for number in self._ids.values() for slot in slots_of_category(number, self._slots)]
         heads = self.store.acquire(slots, self.epoch, compact=False)
-        self.shard.adopt([msgspec.structs.replace(head, floor=max(floor, head.floor)) for head in heads])
+        raised = [msgspec.structs.replace(head, floor=max(floor, head.floor)) for head in heads]
+        self.shard.adopt(raised, self.store.held(slots), now_us=self.now_us)
+        self.wake()
 
     def recover(self) -> None:
         """Take the next epoch after the shard has disowned everything."""
@@ -134,7 +138,7 @@ class ShardDriver:
     def take(self, effects: list[Effect]) -> None:
         """Sort effects into those that wait for an answer and the rest."""
         for effect in effects:
-            if isinstance(effect, Load | Lookup | Scan | Validate | Commit):
+            if isinstance(effect, Load | Lookup | Scan | Validate | Commit | Ask):
                 self.waiting.append(effect)
             else:
                 self.log.append(effect)
@@ -185,8 +189,16 @@ class ShardDriver:
             self.store.append(effect.rows)
         self.take(self.shard.commit_unknown(effect.ticket))
 
+    def answer(self, *replies: Reply) -> None:
+        """Answer the oldest Ask; without replies: nobody did."""
+        self.take(self.shard.asked(self.next(Ask).ticket, list(replies) or None, self.now_us))
+
+    def wake(self) -> None:
+        """Let time pass until now."""
+        self.take(self.shard.woken(self.now_us))
+
     def settle(self) -> None:
-        """Answer everything from the store, verdicts with yes, until nothing waits."""
+        """Answer everything from the store, verdicts with yes, other shards with nothing, until nothing waits."""
         while self.waiting:
             effect = self.waiting[0]
             if isinstance(effect, Load):
@@ -197,6 +209,8 @@ class ShardDriver:
                 self.scan(*self.store.scan(effect.request))
             elif isinstance(effect, Validate):
                 self.judge()
+            elif isinstance(effect, Ask):
+                self.answer()
             else:
                 self.commit()
 

@@ -60,6 +60,7 @@ class AsyncCalls:
         self._forks = forks.count()
         self._refreshing = False
         self._closed = False
+        self._ensured: dict[str, Category[Any]] = {}
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else self._session or "not opened"
@@ -95,6 +96,8 @@ class AsyncCalls:
         Raises CategoryMismatchError when another definition is registered under its name.
         """
         session = await self.open(deadline_s)
+        if self._ensured.get(category.name) is category:
+            return session
         info = session.map.categories.get(category.name)
         if info is None or info.hash != category.hash:  # the directory decides: a newer schema version is no mismatch
             request = Register(category.name, category.import_path, category.hash, category.schema_version)
@@ -107,6 +110,7 @@ class AsyncCalls:
                 f"category {category.name!r} is registered with another definition: use the same code everywhere, "
                 "or raise schema_version and restart the service"
             )
+        self._ensured[category.name] = category
         return session
 
     async def category_names(self, deadline_s: float) -> tuple[str, ...]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -24,12 +28,16 @@ from lightning_state.actors.client._async.cache import AsyncClientCacheControl
 from lightning_state.actors.client._async.calls import AsyncCalls
 from lightning_state.actors.client._async.collection import AsyncCollection
 from lightning_state.actors.client._async.raw import AsyncRawCollection
+from lightning_state.actors.client._async.transaction import AsyncTransaction
+from lightning_state.actors.client._async.transactor import AsyncTransactor
 from lightning_state.actors.client._async.verl import AsyncVerl
 from lightning_state.actors.client.connecting import join
 from lightning_state.actors.client.decoding import unexpected
+from lightning_state.actors.client.transactions import Committed, GuardedOp, TransactionOutcome, backoff_s, change_of
 from lightning_state.actors.core.checks import check_key
 from lightning_state.actors.core.messages import Resolution
-from lightning_state.actors.errors import LightningStateError, UnknownCategoryError
+from lightning_state.actors.core.transactions.plan import Change, Compare
+from lightning_state.actors.errors import LightningStateError, TransactionAbortedError, UnknownCategoryError
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.models import State
 from lightning_state.actors.wire.channel_async import AsyncChannelTransport
@@ -37,6 +45,7 @@ from lightning_state.actors.wire.handle_async import AsyncHandleTransport
 from lightning_state.actors.wire.transport import AsyncTransport
 
 S = TypeVar("S", bound=State)
+T = TypeVar("T")
 
 
 class AsyncStateClient:
@@ -62,6 +71,7 @@ class AsyncStateClient:
         self._categories: dict[str, Category[Any]] = {category.name: category for category in BUILT_IN}
         self.verl = AsyncVerl(self._calls, self._categories)
         self.cache = AsyncClientCacheControl(self._calls, self._collection)
+        self._transactor = AsyncTransactor(self._calls)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._calls!r}>"
@@ -133,6 +143,79 @@ class AsyncStateClient:
             raise unexpected(outcome)
         return outcome
 
+    def transaction(self, *, request_id: str | None = None, timeout_s: float | None = None) -> AsyncTransaction:
+        """A transaction over any keys: `with state.transaction() as tx: ...`. `timeout_s` is for all of it.
+
+        The same `request_id` with the same reads and writes again is the same transaction, and is not made twice.
+        """
+        return AsyncTransaction(self._transactor, request_id, timeout_s)
+
+    async def transact(self, fn: Callable[[AsyncTransaction], Awaitable[T]], *, timeout_s: float | None = None) -> T:
+        """Run `fn(tx)` in a transaction, again when another was faster, TRANSACT_ATTEMPTS times at most; its result.
+
+        `fn` must have no effects but those of the transaction. Raises the last TransactionAbortedError, whatever `fn`
+        raises, and TransactionInDoubtError.
+        """
+        deadline_s = self._calls.deadline(timeout_s)
+        attempt = 0
+        while True:
+            attempt += 1
+            left_s = max(0.0, deadline_s - time.monotonic())
+            try:
+                async with self.transaction(timeout_s=left_s) as transaction:
+                    result = await fn(transaction)
+            except TransactionAbortedError as error:
+                longest_s = backoff_s(error, attempt)
+                if longest_s is None or time.monotonic() >= deadline_s:
+                    raise
+            else:
+                return result
+            pause_s = min(longest_s, max(0.0, deadline_s - time.monotonic()))
+            await asyncio.sleep(pause_s * random.random())  # noqa: S311  # jitter, no secret
+
+    async def guarded(
+        self,
+        conditions: Iterable[Compare],
+        then: Iterable[GuardedOp],
+        otherwise: Iterable[GuardedOp] = (),
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Committed:
+        """If all conditions hold do `then`, else do `otherwise`: one transaction, in one request.
+
+        Raises TransactionAbortedError, when another transaction is deciding about one of the keys too.
+        """
+        deadline_s = self._calls.deadline(timeout_s)
+        await self._calls.open(deadline_s)
+        return await self._transactor.commit(
+            list(conditions),
+            [change_of(op, self._collection(op.category).category, self._calls.limits) for op in then],
+            [change_of(op, self._collection(op.category).category, self._calls.limits) for op in otherwise],
+            request_id=request_id,
+            deadline_s=deadline_s,
+        )
+
+    async def commit(
+        self,
+        reads: Sequence[Compare],
+        writes: Sequence[Change],
+        otherwise: Sequence[Change] | None = None,
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Committed:
+        """A whole transaction on bytes: what `transaction` and `guarded` send. See `Compare` and `Change`."""
+        deadline_s = self._calls.deadline(timeout_s)
+        return await self._transactor.commit(reads, writes, otherwise, request_id=request_id, deadline_s=deadline_s)
+
+    async def resolve_transaction(self, transaction: str, *, timeout_s: float | None = None) -> TransactionOutcome:
+        """Was this transaction committed or aborted? One that is not decided yet is aborted by the question.
+
+        Answers a TransactionInDoubtError for good, whose `transaction` it takes, or `tx.id`.
+        """
+        return await self._transactor.resolve(transaction, self._calls.deadline(timeout_s))
+
     async def categories(self, *, timeout_s: float | None = None) -> tuple[str, ...]:
         """The names of the categories the service has, in the order of their registration."""
         return await self._calls.category_names(self._calls.deadline(timeout_s))
@@ -158,7 +241,9 @@ class AsyncStateClient:
         There, `get(..., at_least=token)` answers with nothing older. Tokens of other services are refused.
         """
         self._calls.counters.called("token")
-        session = await self._calls.open(self._calls.deadline(timeout_s))
+        deadline_s = self._calls.deadline(timeout_s)
+        session = await self._calls.open(deadline_s)
+        await self._transactor.prove(deadline_s)
         return self._calls.cache.token(session.map.service_id)
 
     def _collection(self, name: str) -> AsyncCollection[Any]:

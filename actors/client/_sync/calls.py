@@ -61,6 +61,7 @@ class Calls:
         self._forks = forks.count()
         self._refreshing = False
         self._closed = False
+        self._ensured: dict[str, Category[Any]] = {}
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else self._session or "not opened"
@@ -96,6 +97,8 @@ class Calls:
         Raises CategoryMismatchError when another definition is registered under its name.
         """
         session = self.open(deadline_s)
+        if self._ensured.get(category.name) is category:
+            return session
         info = session.map.categories.get(category.name)
         if info is None or info.hash != category.hash:  # the directory decides: a newer schema version is no mismatch
             request = Register(category.name, category.import_path, category.hash, category.schema_version)
@@ -108,6 +111,7 @@ class Calls:
                 f"category {category.name!r} is registered with another definition: use the same code everywhere, "
                 "or raise schema_version and restart the service"
             )
+        self._ensured[category.name] = category
         return session
 
     def category_names(self, deadline_s: float) -> tuple[str, ...]:

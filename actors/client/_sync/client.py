@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -22,12 +25,16 @@ from lightning_state.actors.client._sync.cache import ClientCacheControl
 from lightning_state.actors.client._sync.calls import Calls
 from lightning_state.actors.client._sync.collection import Collection
 from lightning_state.actors.client._sync.raw import RawCollection
+from lightning_state.actors.client._sync.transaction import Transaction
+from lightning_state.actors.client._sync.transactor import Transactor
 from lightning_state.actors.client._sync.verl import Verl
 from lightning_state.actors.client.connecting import join
 from lightning_state.actors.client.decoding import unexpected
+from lightning_state.actors.client.transactions import Committed, GuardedOp, TransactionOutcome, backoff_s, change_of
 from lightning_state.actors.core.checks import check_key
 from lightning_state.actors.core.messages import Resolution
-from lightning_state.actors.errors import LightningStateError, UnknownCategoryError
+from lightning_state.actors.core.transactions.plan import Change, Compare
+from lightning_state.actors.errors import LightningStateError, TransactionAbortedError, UnknownCategoryError
 from lightning_state.actors.limits import Limits
 from lightning_state.actors.models import State
 from lightning_state.actors.wire.channel_sync import ChannelTransport
@@ -35,6 +42,7 @@ from lightning_state.actors.wire.handle_sync import HandleTransport
 from lightning_state.actors.wire.transport import Transport
 
 S = TypeVar("S", bound=State)
+T = TypeVar("T")
 
 
 class StateClient:
@@ -60,6 +68,7 @@ class StateClient:
         self._categories: dict[str, Category[Any]] = {category.name: category for category in BUILT_IN}
         self.verl = Verl(self._calls, self._categories)
         self.cache = ClientCacheControl(self._calls, self._collection)
+        self._transactor = Transactor(self._calls)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._calls!r}>"
@@ -131,6 +140,79 @@ class StateClient:
             raise unexpected(outcome)
         return outcome
 
+    def transaction(self, *, request_id: str | None = None, timeout_s: float | None = None) -> Transaction:
+        """A transaction over any keys: `with state.transaction() as tx: ...`. `timeout_s` is for all of it.
+
+        The same `request_id` with the same reads and writes again is the same transaction, and is not made twice.
+        """
+        return Transaction(self._transactor, request_id, timeout_s)
+
+    def transact(self, fn: Callable[[Transaction], T], *, timeout_s: float | None = None) -> T:
+        """Run `fn(tx)` in a transaction, again when another was faster, TRANSACT_ATTEMPTS times at most; its result.
+
+        `fn` must have no effects but those of the transaction. Raises the last TransactionAbortedError, whatever `fn`
+        raises, and TransactionInDoubtError.
+        """
+        deadline_s = self._calls.deadline(timeout_s)
+        attempt = 0
+        while True:
+            attempt += 1
+            left_s = max(0.0, deadline_s - time.monotonic())
+            try:
+                with self.transaction(timeout_s=left_s) as transaction:
+                    result = fn(transaction)
+            except TransactionAbortedError as error:
+                longest_s = backoff_s(error, attempt)
+                if longest_s is None or time.monotonic() >= deadline_s:
+                    raise
+            else:
+                return result
+            pause_s = min(longest_s, max(0.0, deadline_s - time.monotonic()))
+            time.sleep(pause_s * random.random())  # noqa: S311  # jitter, no secret
+
+    def guarded(
+        self,
+        conditions: Iterable[Compare],
+        then: Iterable[GuardedOp],
+        otherwise: Iterable[GuardedOp] = (),
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Committed:
+        """If all conditions hold do `then`, else do `otherwise`: one transaction, in one request.
+
+        Raises TransactionAbortedError, when another transaction is deciding about one of the keys too.
+        """
+        deadline_s = self._calls.deadline(timeout_s)
+        self._calls.open(deadline_s)
+        return self._transactor.commit(
+            list(conditions),
+            [change_of(op, self._collection(op.category).category, self._calls.limits) for op in then],
+            [change_of(op, self._collection(op.category).category, self._calls.limits) for op in otherwise],
+            request_id=request_id,
+            deadline_s=deadline_s,
+        )
+
+    def commit(
+        self,
+        reads: Sequence[Compare],
+        writes: Sequence[Change],
+        otherwise: Sequence[Change] | None = None,
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Committed:
+        """A whole transaction on bytes: what `transaction` and `guarded` send. See `Compare` and `Change`."""
+        deadline_s = self._calls.deadline(timeout_s)
+        return self._transactor.commit(reads, writes, otherwise, request_id=request_id, deadline_s=deadline_s)
+
+    def resolve_transaction(self, transaction: str, *, timeout_s: float | None = None) -> TransactionOutcome:
+        """Was this transaction committed or aborted? One that is not decided yet is aborted by the question.
+
+        Answers a TransactionInDoubtError for good, whose `transaction` it takes, or `tx.id`.
+        """
+        return self._transactor.resolve(transaction, self._calls.deadline(timeout_s))
+
     def categories(self, *, timeout_s: float | None = None) -> tuple[str, ...]:
         """The names of the categories the service has, in the order of their registration."""
         return self._calls.category_names(self._calls.deadline(timeout_s))
@@ -156,7 +238,9 @@ class StateClient:
         There, `get(..., at_least=token)` answers with nothing older. Tokens of other services are refused.
         """
         self._calls.counters.called("token")
-        session = self._calls.open(self._calls.deadline(timeout_s))
+        deadline_s = self._calls.deadline(timeout_s)
+        session = self._calls.open(deadline_s)
+        self._transactor.prove(deadline_s)
         return self._calls.cache.token(session.map.service_id)
 
     def _collection(self, name: str) -> Collection[Any]:

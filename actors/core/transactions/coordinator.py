@@ -149,7 +149,7 @@ class Coordinator:
             principal=principal,
             digest=digest,
             size=sum(len(share.writes) for share in request.shares),
-            present=request.present,
+            present=self._present(request.shares),
             request=request,
             own=own,
             waiters=[waiter],
@@ -276,7 +276,8 @@ class Coordinator:
         """Ask for the versions of all keys with conditions."""
         transaction.stage = Stage.CHOOSING
         for number, share in enumerate(transaction.shares):
-            checks = [Check(slot, key) for slot, key in dict.fromkeys((c.slot, c.key) for c in share.conditions)]
+            places = dict.fromkeys((each.slot, each.key) for each in share.conditions)
+            checks = [Check(slot, key, is_patient=True) for slot, key in places]
             if checks:
                 transaction.missing += 1
                 self._check(transaction, number, checks, partial(self._seen, transaction, checks))
@@ -302,6 +303,7 @@ class Coordinator:
         try:
             transaction.shares = [folded(share, seen, otherwise=transaction.is_otherwise) for share in shares]
             transaction.size = sum(len(share.writes) for share in transaction.shares)
+            transaction.present = self._present(transaction.shares)
             self._acquire(transaction)
         except LightningStateError as error:
             self._abort(transaction, refusal(error))
@@ -459,6 +461,10 @@ class Coordinator:
 
     def _own(self, transaction: Coordinated) -> Share:
         return transaction.shares[transaction.own]
+
+    def _present(self, shares: list[Share]) -> dict[str, bool]:
+        writes = (write for share in shares for write in share.writes)
+        return {f"{self._host.category_of(each.slot)}/{each.key}": each.op is not Op.DELETE for each in writes}
 
     def _is_pending(self, transaction: Coordinated) -> bool:
         return self._pending.get(transaction.identity) is transaction

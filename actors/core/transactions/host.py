@@ -39,8 +39,8 @@ class Host(Protocol):
         """Answer a numbered request for good."""
         ...
 
-    def read_again(self, call: int, index: int, request: Get | List, /) -> None:
-        """Answer a Get or List that waited, now."""
+    def read_again(self, call: int, index: int, request: Get | List | Check, /) -> None:
+        """Answer a read that waited, now."""
         ...
 
     def look(self, call: int, index: int, request: Check, /) -> None:

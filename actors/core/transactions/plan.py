@@ -42,7 +42,6 @@ class Plan:
     shares: list[Share] = field(default_factory=list[Share])
     order: tuple[list[Change], list[Change]] = field(default_factory=lambda: ([], []))
     """The writes, and those of the other branch, as the versions of Decided count them."""
-    present: dict[str, bool] = field(default_factory=dict[str, bool])
     first: tuple[CategoryInfo, int] | None = None
 
     @property
@@ -85,8 +84,6 @@ def plan_of(
         plan.order[branch - 1].append(each)
         plan.first = plan.first or (current.categories[each.category], slot)
     plan.shares = [shares[number] for number in sorted(shares)]
-    if not plan.is_guarded:
-        plan.present = {f"{each.category}/{each.key}": each.op is not Op.DELETE for each in writes}
     return plan
 
 

@@ -37,7 +37,7 @@ class _Waiting:
 
     call: int
     index: int
-    request: Get | List
+    request: Get | List | Check
     places: set[Place]
 
 
@@ -74,7 +74,7 @@ class Transactions:
         else:
             self._coordinator.inquire(call, index, request)
 
-    def waits(self, call: int, index: int, request: Get | List, places: Iterable[Place]) -> bool:
+    def waits(self, call: int, index: int, request: Get | List | Check, places: Iterable[Place]) -> bool:
         """Whether a read has to wait for decisions about these places; then it is done again after them."""
         found = {place for place in places if self.holds(place)}
         if found:
