@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from lightning_state.actors.core.effects import Invalidate
+from lightning_state.actors.core.effects import Invalidate, Lookup
 from lightning_state.actors.core.messages import (
     ANY,
     Finish,
@@ -25,7 +25,7 @@ from lightning_state.actors.core.messages import (
 )
 from lightning_state.actors.core.operation import Operation, Part
 from lightning_state.actors.core.refusals import refusal
-from lightning_state.actors.core.rows import JournalRow, Op
+from lightning_state.actors.core.rows import Applied, JournalRow, Op
 from lightning_state.actors.core.transactions.aborts import check_size, check_writes
 from lightning_state.actors.core.transactions.host import Host
 from lightning_state.actors.core.transactions.parts import Alarms, Questions, Replies, commit, drop, let_go
@@ -34,6 +34,7 @@ from lightning_state.actors.errors import (
     DeadlineExceededError,
     IdempotencyMismatchError,
     NotOwnerError,
+    ProtocolError,
     RequestBarredError,
 )
 
@@ -74,6 +75,7 @@ class HeldPart(Part):
     decision: bool | None = None
     since_us: int = 0
     is_asking: bool = False
+    is_looked_up: bool = False
 
     @property
     def name(self) -> Name:
@@ -99,6 +101,7 @@ class Participant:
         self._alarms = alarms
         self._parts: dict[Name, HeldPart] = {}
         self._over: OrderedDict[Name, int] = OrderedDict()
+        self._lookups: dict[int, HeldPart] = {}
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -130,6 +133,8 @@ class Participant:
             return
         if name in self._over:
             raise RequestBarredError("the transaction is over")
+        if not request.writes:
+            raise ProtocolError("there is nothing to prepare")
         check_size(len(request.writes), self._host.limits)
         check_writes(request.writes, self._host)
         for write in request.writes:
@@ -151,6 +156,10 @@ class Participant:
         self._host.enqueue(operations)
         part.operations = operations
         self._parts[name] = part
+        ticket = self._host.ticket()
+        self._lookups[ticket] = part
+        place = request.writes[0].slot
+        self._host.effects.append(Lookup(ticket, place, request.principal, request.transaction))
         self._alarms.at(deadline_us, partial(self._late, part))
 
     def finish(self, call: int, index: int, request: Finish) -> None:
@@ -170,10 +179,23 @@ class Participant:
         """One of the keys is at the head of its queue, its change is admitted."""
         if part.is_over:
             drop(self._host, operation)
-        elif part.stage is Stage.ACQUIRING and part.is_decided:
-            part.stage = Stage.PREPARING
-            part.writes_as = Op.PREPARE
-            commit(self._host, part.operations)
+        else:
+            self._go_on(part)
+
+    def looked_up(self, ticket: int, result: Applied | Refused | None) -> bool:
+        """The result of a Lookup; False when it was none of these."""
+        part = self._lookups.pop(ticket, None)
+        if part is None:
+            return False
+        if not part.is_over:
+            if result is None:
+                part.is_looked_up = True
+                self._go_on(part)
+            else:
+                # A Prepare that is late, by an owner since replaced perhaps: to carry it out again would be twice.
+                is_refused = isinstance(result, Refused)
+                self._give_up(part, result if is_refused else refusal(RequestBarredError("the transaction is over")))
+        return True
 
     def refused(self, part: HeldPart, refused: Refused) -> None:
         """One of the keys cannot be written."""
@@ -235,8 +257,16 @@ class Participant:
                 self._host.respond(call, index, refused)
         self._parts.clear()
         self._over.clear()
+        self._lookups.clear()
 
     # -- one part ---
+
+    def _go_on(self, part: HeldPart) -> None:
+        """Write the PREPARE rows, once every key is there, and it is known that the transaction is not over."""
+        if part.stage is Stage.ACQUIRING and part.is_looked_up and part.is_decided:
+            part.stage = Stage.PREPARING
+            part.writes_as = Op.PREPARE
+            commit(self._host, part.operations)
 
     def _learn(self, part: HeldPart, *, is_committed: bool) -> None:
         """The decision is known."""

@@ -59,11 +59,12 @@ def part_row(
     revision: int,
     now_us: int,
     decision: Decision | None,
-    decided_in: int,
+    decided_in: int | None,
 ) -> JournalRow:
     """The row of a part's operation in the next commit. `decision`: of a coordinator; `decided_in`: of a participant.
 
-    Only the decision carries the transaction's id as its request id: found again by it, when it is repeated.
+    Rows by which the transaction is over here have its id as their request id, to be found by: the decision, and what
+    another shard's decision changes or lets go.
     """
     request, change = operation.request, operation.change
     row = JournalRow(
@@ -89,9 +90,10 @@ def part_row(
     if not isinstance(request, Write) or change is None:
         return replace(row, transaction="", transaction_size=0)
     if part.writes_as is Op.ABORT:
-        return replace(row, op=Op.ABORT, request_id="")
+        return replace(row, op=Op.ABORT)
     time_us = max(row.time_us, operation.base.updated_us if operation.base is not None else 0)
-    row = replace(row, request_id="", time_us=time_us, schema_version=change.schema_version, indexes=change.indexes)
+    row = replace(row, time_us=time_us, schema_version=change.schema_version, indexes=change.indexes)
     if part.writes_as is Op.PREPARE:
-        return replace(row, op=Op.PREPARE, body=_encode(Hold(decided_in, request.op, change)))
-    return replace(row, op=request.op, body=change.body, version=change.version)
+        return replace(row, op=Op.PREPARE, request_id="", body=_encode(Hold(decided_in or 0, request.op, change)))
+    request_id = part.transaction if decided_in is not None else ""
+    return replace(row, op=request.op, request_id=request_id, body=change.body, version=change.version)

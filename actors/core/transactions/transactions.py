@@ -134,7 +134,7 @@ class Transactions:
             return None
         slot = self._shard.slots[operation.request.slot]
         decision = part.decision if isinstance(part, Coordinated) else None
-        decided_in = part.slot if isinstance(part, HeldPart) else 0
+        decided_in = part.slot if isinstance(part, HeldPart) else None
         return part_row(
             operation,
             part,
@@ -165,7 +165,7 @@ class Transactions:
 
     def looked_up(self, ticket: int, result: Applied | Refused | None) -> bool:
         """The result of a Lookup; False when it was none of these."""
-        return self._coordinator.looked_up(ticket, result)
+        return self._coordinator.looked_up(ticket, result) or self._participant.looked_up(ticket, result)
 
     def asked(self, ticket: int, replies: Replies) -> None:
         """The answers to an Ask."""
