@@ -49,6 +49,16 @@ class VersionConflictError(LightningStateError):
     http_status = 412
 
 
+class PatchConflictError(LightningStateError):
+    """A JSON patch does not fit the stored state: a test failed, or an operation's target is not there.
+
+    Nothing was changed: read again and make another patch. Details: operation (its number, from 0), op, path.
+    """
+
+    code = "patch_conflict"
+    http_status = 409
+
+
 class InvalidTransitionError(LightningStateError):
     """The category's transition table does not allow this change of status.
 

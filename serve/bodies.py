@@ -49,10 +49,20 @@ class ProgressBody(Body):
         return {name: value for name, value in fields.items() if value is not None}
 
 
+Visible = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")]
+
+
 class ResolveBody(Body):
     """The id of a write whose answer was lost: its Idempotency-Key."""
 
-    request_id: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")]
+    request_id: Visible
+
+
+class RecallBody(Body):
+    """The Idempotency-Key and Idempotency-Intent of an update that is about to be worked out, perhaps once more."""
+
+    request_id: Visible
+    intent: Visible = "update"
 
 
 class Resolved(Body):

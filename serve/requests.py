@@ -22,6 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 IDEMPOTENCY_KEY = "idempotency-key"
+IDEMPOTENCY_INTENT = "idempotency-intent"
 TIMEOUT = "request-timeout"
 
 LONGEST_TIMEOUT_S = 300.0
@@ -51,11 +52,20 @@ def query_of(request: Request, allowed: Collection[str]) -> dict[str, str]:
 
 def request_id_of(request: Request) -> str | None:
     """The caller's own id of a write (Idempotency-Key). Raises HttpError for one that cannot be kept."""
-    given = request.headers.getlist(IDEMPOTENCY_KEY)
+    return _name_of(request, IDEMPOTENCY_KEY)
+
+
+def intent_of(request: Request) -> bytes:
+    """What a repeated write shares with the first in place of body and condition (Idempotency-Intent); empty: those."""
+    return (_name_of(request, IDEMPOTENCY_INTENT) or "").encode()
+
+
+def _name_of(request: Request, header: str) -> str | None:
+    given = request.headers.getlist(header)
     if not given:
         return None
     if len(given) > 1 or not _REQUEST_ID.fullmatch(given[0]):
-        raise HttpError("Idempotency-Key is 1 to 128 visible ASCII characters, given once")
+        raise HttpError(f"{header.title()} is 1 to 128 visible ASCII characters, given once")
     return given[0]
 
 

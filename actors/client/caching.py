@@ -214,6 +214,13 @@ class ClientCache:
         with self._lock:
             self._note(reply)
 
+    def passed(self, place: KeyPlace, reply: Reply) -> None:
+        """The owner answered with this, of whose changes it will not tell: it is not kept, nor what may be older."""
+        with self._lock:
+            if isinstance(reply, Value | Absent):
+                self._note(reply)
+            self._cache.invalidate(place)
+
     def saw_row(self, slot: int, epoch: int, revision: int) -> None:
         """A list showed a change of this revision."""
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightning_state.actors.client.fencing import Fence
 from lightning_state.actors.core.session import Session
 
 
@@ -18,3 +19,5 @@ class Call:
     """By the monotonic clock."""
     request_id: str | None = None
     """The caller's own, for a write."""
+    lock: Fence | None = None
+    """What a write is made under."""

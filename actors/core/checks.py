@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import re
 
-from lightning_state.actors.core.messages import ANY
-from lightning_state.actors.errors import InvalidKeyError, InvalidStateError, StateTooDeepError, StateTooLargeError
+from lightning_state.actors.core.messages import ANY, Write
+from lightning_state.actors.core.rows import Op
+from lightning_state.actors.errors import (
+    InvalidKeyError,
+    InvalidStateError,
+    ProtocolError,
+    StateTooDeepError,
+    StateTooLargeError,
+)
 from lightning_state.actors.limits import Limits
 
 LIST_LIMIT = 1_000
@@ -14,6 +21,14 @@ LIST_LIMIT = 1_000
 TIMEOUT_MOST_S = 86_400
 """A call's longest deadline."""
 
+CLIENT_OPS = frozenset({Op.SET, Op.PATCH, Op.STATUS, Op.PROGRESS, Op.DELETE})
+"""What a Write may ask for."""
+
+LEASE_LEAST_S = 0.1
+LEASE_MOST_S = 3_600
+"""A lease's time to live."""
+
+_OWNER_MOST = 256
 _VERSIONS = 2**63
 _REQUEST_ID_MOST = 600
 # A batch's own id and, after it, the longest key.
@@ -77,6 +92,16 @@ def check_expected(expected: int) -> int:
     return expected
 
 
+def check_lease(owner: str, ttl_s: float, wait_s: float) -> None:
+    """Raise InvalidStateError unless this is a lease that can be asked for."""
+    if not isinstance(owner, str) or not owner.isprintable() or not 0 < len(owner) <= _OWNER_MOST:
+        raise InvalidStateError(f"an owner is 1 to {_OWNER_MOST} printable characters", reason="owner")
+    if not isinstance(ttl_s, (int, float)) or not LEASE_LEAST_S <= ttl_s <= LEASE_MOST_S:
+        raise InvalidStateError(f"ttl_s is {ttl_s!r}: give seconds, {LEASE_LEAST_S} to {LEASE_MOST_S}", reason="ttl_s")
+    if not isinstance(wait_s, (int, float)) or not 0 <= wait_s <= TIMEOUT_MOST_S:
+        raise InvalidStateError(f"wait_s is {wait_s!r}: give seconds, 0 to {TIMEOUT_MOST_S}", reason="wait_s")
+
+
 def check_timeout(timeout_s: float) -> float:
     """The timeout itself, in seconds. Raises InvalidStateError unless it is a number of at most a day."""
     if not isinstance(timeout_s, (int, float)) or not timeout_s <= TIMEOUT_MOST_S:
@@ -102,6 +127,13 @@ def check_body(body: bytes, limits: Limits) -> bytes:
     except UnicodeDecodeError as error:
         raise InvalidStateError(f"the state is not valid UTF-8: {error.reason} at byte {error.start}") from error
     return body
+
+
+def check_change(write: Write, limits: Limits) -> None:
+    """Raises as `check_body`, and ProtocolError for what is not a client's to write."""
+    if write.op not in CLIENT_OPS:
+        raise ProtocolError(f"a client does not write {write.op.value!r}")
+    check_body(write.body, limits)
 
 
 def depth_of(body: bytes) -> int:

@@ -20,5 +20,9 @@ class Depths(msgspec.Struct, frozen=True):
     committing: int = 0
     loading: int = 0
     """Keys on their way from the store, for reads too."""
+    locks_held: int = 0
+    """Leases that were granted and not released."""
+    locks_waiting: int = 0
+    """Requests that wait for a lease."""
     scanning: int = 0
     """Lists being read or held back."""

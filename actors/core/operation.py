@@ -1,4 +1,4 @@
-"""One write (or resolve, or part of a transaction) on its way through a shard."""
+"""One write (or question about one, or part of a transaction) on its way through a shard."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from hashlib import blake2b
 import msgspec
 
 from lightning_state.actors.core.change import Change
-from lightning_state.actors.core.messages import Inquire, Resolve, Transact, Write
+from lightning_state.actors.core.grant import Grant
+from lightning_state.actors.core.messages import Acquire, Inquire, Recall, Release, Resolve, Transact, Write
 from lightning_state.actors.core.rows import Applied, Entry, Op
 
 _encoder = msgspec.msgpack.Encoder()
 
 
 class Waiter(msgspec.Struct, frozen=True):
-    """Who asked: request `index` of frame `call`, number `seq` of `session`."""
+    """Who asked: request `index` of frame `call`, number `seq` of `session`; a Recall has none."""
 
     call: int
     index: int
@@ -39,7 +40,7 @@ class Operation:
     A part of a transaction waits for its others; a Transact or Inquire is the decision.
     """
 
-    request: Write | Resolve | Keep | Transact | Inquire
+    request: Write | Resolve | Recall | Acquire | Release | Keep | Transact | Inquire
     principal: str
     digest: bytes
     waiters: list[Waiter]
@@ -47,6 +48,8 @@ class Operation:
     applied: Applied | None = None
     looked_up: bool = False
     change: Change | None = None
+    grant: Grant | None = None
+    """What an Acquire or Release makes of the lease."""
     part: Part | None = None
     is_decided: bool = False
     """Of a part: it is at the head of its queue, and its change is known and admitted."""
@@ -83,6 +86,12 @@ class Part:
     """Its operations leave their queues as soon as they can."""
     writes_as: Op | None = None
     """What the rows of the next commit are; None: the changes."""
+    is_promised: bool = False
+    """It was told "prepared": nothing but the decision changes anything about it."""
+    decided_in: int | None = None
+    """The slot of the decision, when another shard makes it."""
+    decision_body: bytes = b""
+    """The body of the decision's row, when this shard makes it."""
     time_us: int = 0
     """Its rows are not older than this."""
 
@@ -108,11 +117,14 @@ class Loading:
     """The key's first pending write, if it has no base yet."""
 
 
-def digest_of(request: Write | Resolve | Transact) -> bytes:
+def digest_of(request: Write | Resolve | Recall | Acquire | Release | Transact) -> bytes:
     """What a repeated request must share with the first one. Epoch, number and freshness differ between sendings."""
-    if isinstance(request, Resolve):
+    if not isinstance(request, Write | Recall | Transact):  # what else an Acquire says is part of its lease's identity
         return b""
     if isinstance(request, Transact):
         return blake2b(_encoder.encode((request.shares, request.is_guarded)), digest_size=16).digest()
-    same = (request.key, request.op, request.body, request.expected)
+    if isinstance(request, Recall) or request.intent:
+        same = (request.key, request.op, request.intent)
+    else:
+        same = (request.key, request.op, request.body, request.expected)
     return blake2b(_encoder.encode(same), digest_size=16).digest()

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from lightning_state.actors.category import Category
-from lightning_state.actors.core.messages import Absent, Checked, Resolution, Value, Write
+from lightning_state.actors.core.messages import Absent, Checked, Recall, Resolution, Value, Write
 from lightning_state.actors.core.operation import Operation
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
 from lightning_state.actors.errors import IdempotencyMismatchError, RequestBarredError
@@ -26,6 +26,12 @@ class Slot:
         self.floor = head.floor
         self.barred: set[tuple[str, str]] = set()
 
+    def check_not_barred(self, operation: Operation) -> None:
+        """Raises RequestBarredError when a Resolve was told that this request is not applied and never will be."""
+        request_id = operation.request.request_id
+        if (operation.principal, request_id) in self.barred:
+            raise RequestBarredError(f"request {request_id!r} was declared not applied; use a new id")
+
 
 def found(slot: int, owned: Slot, entry: Entry, *, bare: bool = False) -> Value | Absent | Checked:
     """The reply to a read; `bare`: of its version only."""
@@ -36,12 +42,11 @@ def found(slot: int, owned: Slot, entry: Entry, *, bare: bool = False) -> Value 
     return Value(slot, owned.epoch, entry.revision, entry.version, entry.updated_us, entry.body)
 
 
-def result(row: JournalRow) -> Value | Resolution:
+def result(operation: Operation, row: JournalRow) -> Value | Resolution:
     """The reply to a write, or to a Resolve that wrote a bar, that is committed."""
     if row.op is Op.BAR:
         return Resolution(applied=False, version=0)
-    # Whoever sent a whole state has its body already; a patch learns the result.
-    body = None if row.op is Op.SET else row.body
+    body = None if _is_known(operation.request) else row.body
     return Value(row.slot, row.epoch, row.revision, row.version, row.time_us, body)
 
 
@@ -53,13 +58,21 @@ def check_same(digest: bytes, repeated: Operation) -> None:
         )
 
 
-def repeated(operation: Operation, write: Write, applied: Applied, slot: Slot) -> Value:
+def repeated(operation: Operation, write: Write | Recall, applied: Applied, slot: Slot) -> Value:
     """The stored result of a request that was applied before. Raises when it was barred or was another request."""
     if applied.op is Op.BAR:
         raise RequestBarredError(f"request {write.request_id!r} was declared not applied; use a new id")
     check_same(applied.digest, operation)
-    body = None if applied.op is Op.SET else applied.body
+    body = None if _is_known(write) else applied.body
     return Value(write.slot, slot.epoch, applied.revision, applied.version, applied.time_us, body)
+
+
+def _is_known(request: object) -> bool:
+    """Whether who asks has the resulting body already: who sent a whole state does, while a patch learns the result.
+
+    Under an intent, another whole state may have been stored.
+    """
+    return isinstance(request, Write) and request.op is Op.SET and not request.intent
 
 
 def upcast(category: Category[Any], entry: Stored) -> Stored:

@@ -20,15 +20,25 @@ from typing import Any
 
 import msgspec
 
-from lightning_state.actors.core.checks import check_expected, check_index_value, check_limit, check_request_id
+from lightning_state.actors.core.checks import (
+    check_expected,
+    check_index_value,
+    check_lease,
+    check_limit,
+    check_request_id,
+)
 from lightning_state.actors.core.messages import (
     PROTOCOL,
+    Acquire,
     Frame,
     Get,
     Inquire,
     List,
     Pending,
+    Recall,
     Refused,
+    Release,
+    Renew,
     Reply,
     Request,
     Resolve,
@@ -75,10 +85,20 @@ SETTLING = frozenset(
         "request_barred",
         "transaction_aborted",
         "transaction_too_large",
+        "locked",
+        "lock_lost",
+        "stale_fencing_token",
     }
 )
 """Refusals made with the request id looked up, or true of every sending alike: they tell that an earlier sending of
 this write was not applied either. Any other refusal says so only of the sending it answers."""
+
+
+Numbered = Write | Resolve | Acquire | Release | Transact
+"""Requests that change something: a session numbers them (C5)."""
+
+LOCK_ANSWER_S = 10.0
+"""How much longer than its wait an Acquire has until it must be answered: a shard may restart meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +126,7 @@ Answer = Reply | Lost
 Changing = Write | Transact
 """Requests whose outcome is unknown when their answer is lost."""
 
-Numbered = Write | Resolve | Transact
-"""Requests that a session numbers (C5)."""
-
-Routed = Get | Write | Resolve | Transact | Inquire
+Routed = Get | Recall | Write | Resolve | Acquire | Release | Renew | Transact | Inquire
 """Requests that follow their slot."""
 
 
@@ -155,11 +172,18 @@ class Operation:
     """A sending of this write may have been, or may yet be, applied without our having been told."""
     trouble: str = ""
     """The last reason it was not answered, for messages."""
+    wait_until_s: float = 0.0
+    """Until when an Acquire waits for its turn."""
 
     @property
     def seq(self) -> int:
         """The session's number of this operation; 0 for those that change nothing."""
         return self.template.seq if isinstance(self.template, Numbered) else 0
+
+    @property
+    def request_id(self) -> str:
+        """What this operation can be repeated or asked about under; empty for those that change nothing."""
+        return self.template.request_id if isinstance(self.template, Numbered) else ""
 
 
 @dataclass(slots=True, eq=False)
@@ -208,8 +232,10 @@ class Session:
         deadline_s: float,
         now_ms: int,
         request_id: str | None = None,
+        intent: bytes = b"",
+        token: int = 0,
     ) -> Operation:
-        """Begin a write. Without a `request_id` it gets one that sorts by time and is unique.
+        """Begin a write, under a lock's `token` if there is one. Without a `request_id` it gets a unique, sortable one.
 
         A caller's own id may have been used before, so only a generated one is ever sent as fresh. What would make a
         frame unreadable is refused here, by InvalidStateError: others' requests travel in it as well.
@@ -220,7 +246,7 @@ class Session:
             check_request_id(request_id)
         seq = self._number()
         name = request_id or generated_id(now_ms, self.name, seq)
-        template = Write(slot, 0, key, op, body, expected, name, seq, request_id is None)
+        template = Write(slot, 0, key, op, body, expected, name, seq, request_id is None, intent=intent, token=token)
         return Operation(category, key, template, deadline_s)
 
     def resolve(self, category: str, key: str, request_id: str, deadline_s: float) -> Operation:
@@ -256,8 +282,37 @@ class Session:
         info = info_of_slot(self.map, slot)
         return Operation(info.name, transaction, Inquire(slot, 0, self.principal, transaction), deadline_s)
 
+    def lock(
+        self, category: str, key: str, owner: str, *, ttl_s: float, wait_s: float, now_s: float, now_ms: int
+    ) -> Operation:
+        """Begin acquiring a lease. It waits for its turn until `now_s + wait_s`; its own deadline is ANSWER_S later."""
+        slot = self._slot(category, key)
+        check_lease(owner, ttl_s, wait_s)
+        seq = self._number()
+        template = Acquire(slot, 0, key, owner, int(ttl_s * 1000), 0, generated_id(now_ms, self.name, seq), seq)
+        until_s = now_s + wait_s
+        return Operation(category, key, template, until_s + LOCK_ANSWER_S, wait_until_s=until_s)
+
+    def unlock(self, category: str, key: str, token: int, hold: str, *, deadline_s: float, now_ms: int) -> Operation:
+        """Begin releasing what the Acquire with the request id `hold` acquired."""
+        seq = self._number()
+        name = generated_id(now_ms, self.name, seq)
+        return Operation(category, key, Release(self._slot(category, key), 0, key, token, hold, name, seq), deadline_s)
+
+    def renew(self, category: str, key: str, token: int, deadline_s: float) -> Operation:
+        """Begin starting a lease's time anew."""
+        return Operation(category, key, Renew(self._slot(category, key), 0, key, token), deadline_s)
+
+    def recall(  # noqa: PLR0917  # a write's own parameters, in their order
+        self, category: str, key: str, op: Op, intent: bytes, request_id: str, deadline_s: float
+    ) -> Operation:
+        """Begin asking what a write did, or else what is stored: for a write that depends on what is."""
+        slot = self._slot(category, key)
+        check_request_id(request_id)
+        return Operation(category, key, Recall(slot, key, op, intent, request_id), deadline_s)
+
     def route(self, operation: Operation) -> tuple[int, int]:
-        """(slot, shard) that an operation on a key is for, by the map in use."""
+        """(slot, shard) that an operation on a key is for, by the map in use. Raises ProtocolError for a list."""
         template = operation.template
         if not isinstance(template, Routed):
             raise ProtocolError("a list is of many slots")
@@ -271,9 +326,11 @@ class Session:
         if not isinstance(template, Routed):
             return operation.shard or 0, template
         shard = self._owner(operation, template.slot)
-        if isinstance(template, Get):
+        if isinstance(template, Get | Recall):
             return shard, template
         changes: dict[str, Any] = {"epoch": self.epoch(shard)}
+        if isinstance(template, Acquire):
+            changes["wait_ms"] = max(0, int((operation.wait_until_s - now_s) * 1000))
         if isinstance(template, Changing):
             changes["timeout_ms"] = max(1, int((operation.deadline_s - now_s) * 1000))
             changes["fresh"] = template.fresh and not again

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from lightning_state.actors.core.batches import Batch
 from lightning_state.actors.core.change import decide
-from lightning_state.actors.core.checks import check_body, check_key, check_limit, check_request_id
+from lightning_state.actors.core.checks import check_change, check_key, check_limit, check_request_id
 from lightning_state.actors.core.depths import Depths
 from lightning_state.actors.core.effects import (
     Commit,
@@ -25,16 +26,23 @@ from lightning_state.actors.core.effects import (
     Validate,
 )
 from lightning_state.actors.core.hot import HotEntries
+from lightning_state.actors.core.leases import Leases
 from lightning_state.actors.core.messages import (
+    Acquire,
     Check,
     Finish,
     Frame,
     Get,
     Inquire,
+    Leased,
     List,
     Page,
     Prepare,
+    Recall,
+    Recalled,
     Refused,
+    Release,
+    Renew,
     Reply,
     Request,
     Resolution,
@@ -50,7 +58,6 @@ from lightning_state.actors.core.request_ids import origin_of
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
 from lightning_state.actors.core.sessions import Session, Sessions
 from lightning_state.actors.core.slots import category_of_slot, slot_of
-from lightning_state.actors.core.transactions.rows import changes_revision
 from lightning_state.actors.core.transactions.transactions import Transactions
 from lightning_state.actors.errors import (
     IdempotencyMismatchError,
@@ -63,8 +70,6 @@ from lightning_state.actors.errors import (
 )
 from lightning_state.actors.limits import Limits
 
-_COMMIT_ROWS = 1_024
-_COMMIT_BYTES = 8 * 1024 * 1024
 _OVERLOADED_RETRY_S = 0.05
 
 
@@ -79,6 +84,7 @@ class Shard:
         self._refused: dict[int, str] = {}
         self._sessions = Sessions()
         self.now_us = 0
+        self.leases = Leases(self, limits.key_queue)
         self.transactions = Transactions(self)
         self.queues: dict[tuple[int, str], deque[Operation]] = {}
         self._writes: dict[tuple[int, str, str], Operation] = {}
@@ -91,7 +97,7 @@ class Shard:
         self.ready: deque[Operation] = deque()
         self.next: deque[Operation] = deque()
         self._held: list[tuple[int, int, Page]] = []
-        self._committing: tuple[int, list[Operation], list[JournalRow]] | None = None
+        self._committing: Batch | None = None
         self._tickets = 0
         self.effects: list[Effect] = []
 
@@ -111,9 +117,11 @@ class Shard:
             longest_queue=max(map(len, self.queues.values()), default=0),
             judging=len(self._judging),
             ready=len(self.ready),
-            committing=len(self._committing[1]) if self._committing is not None else 0,
+            committing=len(self._committing.rows) if self._committing is not None else 0,
             loading=len(self._loading),
             scanning=len(self._scans) + len(self._held),
+            locks_held=self.leases.locks.held,
+            locks_waiting=self.leases.locks.waiting,
         )
 
     # -- what the shell tells it ---
@@ -136,12 +144,16 @@ class Shard:
     def adopt(self, heads: Iterable[SlotHead], held: Iterable[JournalRow] = (), *, now_us: int = 0) -> None:
         """Own these slots, under the epochs their heads name, from now on, with what earlier owners hold in them.
 
-        To be followed by `woken`: what is held may have to be asked for.
+        To be followed by `woken`: how what is held was decided may have to be asked for.
         """
         self.now_us = max(self.now_us, now_us)
         for head in heads:
             self.slots[head.slot] = Slot(head)
-        self.transactions.restore(row for row in held if row.op is Op.PREPARE)
+        for row in held:
+            if row.op is Op.LOCK:
+                self.leases.restore(row)
+            else:
+                self.transactions.restore(row)
 
     def receive(self, call: int, frame: Frame, now_us: int) -> list[Effect]:
         """Take in a frame. Each of its requests is answered by one Respond, now or after later calls."""
@@ -161,6 +173,7 @@ class Shard:
 
     def all_loaded(self, results: Iterable[tuple[int, Entry | None]], now_us: int) -> list[Effect]:
         """The results of several Loads, by their tickets."""
+        self.now_us = now_us
         for ticket, entry in results:
             place = self._loads.pop(ticket, None)
             if place is None:
@@ -187,6 +200,7 @@ class Shard:
 
     def looked_up(self, ticket: int, applied: Applied | None, now_us: int) -> list[Effect]:
         """The result of a Lookup."""
+        self.now_us = now_us
         self.now_us = now_us
         operation = self._lookups.pop(ticket, None)
         if operation is None:
@@ -237,39 +251,40 @@ class Shard:
     def committed(self, ticket: int, now_us: int) -> list[Effect]:
         """The rows of a Commit are durable: caches and watchers hear of it, then whoever asked."""
         self.now_us = now_us
-        operations, rows = self._end_commit(ticket)
-        for operation, row in zip(operations, rows, strict=True):
+        batch = self._end_commit(ticket)
+        for operation, row in zip(batch.operations, batch.rows, strict=True):
             self._apply(operation, row)
-        for operation, row in zip(operations, rows, strict=True):
-            if operation.part is None:
-                self.finish(operation, result(row))
-            else:
+        for operation, row in zip(batch.operations, batch.rows, strict=True):
+            if operation.part is not None:
                 self.transactions.committed(operation, row)
+            else:
+                is_write = operation.grant is None
+                self.finish(operation, result(operation, row) if is_write else self.leases.result(operation))
         self._release_pages()
         return self._flush(now_us)
 
     def commit_refused(self, ticket: int, refused: Refused, now_us: int) -> list[Effect]:
         """An error *before* COMMIT: nothing of the batch was written, and everybody in it is told so."""
         self.now_us = now_us
-        operations, _ = self._end_commit(ticket)
-        for operation in operations:
-            if operation.part is None:
-                self.finish(operation, refused)
-            else:
+        for operation in self._end_commit(ticket).operations:
+            if operation.part is not None:
                 self.transactions.commit_refused(operation, refused)
+            else:
+                self.finish(operation, refused)
         self._release_pages()
+        return self._flush(now_us)
+
+    def woken(self, now_us: int) -> list[Effect]:
+        """The time of a Wake has come."""
+        self.now_us = now_us
+        self.leases.woken()
+        self.transactions.woken()
         return self._flush(now_us)
 
     def asked(self, ticket: int, replies: list[Reply] | None, now_us: int) -> list[Effect]:
         """The answers to an Ask; None: there were none in time."""
         self.now_us = now_us
         self.transactions.asked(ticket, replies)
-        return self._flush(now_us)
-
-    def woken(self, now_us: int) -> list[Effect]:
-        """The time of a Wake has come."""
-        self.now_us = now_us
-        self.transactions.woken()
         return self._flush(now_us)
 
     def commit_unknown(self, ticket: int) -> list[Effect]:
@@ -282,6 +297,9 @@ class Shard:
         refused = refusal(NotOwnerError(reason), maybe=maybe)
         for queue in self.queues.values():
             for waiter in (waiter for operation in queue for waiter in operation.waiters):
+                self.respond(waiter.call, waiter.index, refused)
+        for operation in self.leases.locks.waiters():
+            for waiter in operation.waiters:
                 self.respond(waiter.call, waiter.index, refused)
         for loading in self._loading.values():
             for call, index, _ in loading.reads:
@@ -297,6 +315,7 @@ class Shard:
         self._pending = 0
         self._committing = None
         self._sessions.clear()
+        self.leases.clear()
         self.slots.clear()
         self.hot.clear()
         return self._take_effects()
@@ -304,18 +323,24 @@ class Shard:
     # -- arrival ---
 
     def _admit(self, call: int, index: int, request: Request, frame: Frame, session: Session) -> None:
-        if isinstance(request, Get):
-            self._read(call, index, request)
+        if isinstance(request, Get | Check):
+            self.read(call, index, request)
+        elif isinstance(request, Prepare | Finish | Inquire):
+            self.transactions.admit(call, index, request)
         elif isinstance(request, List):
             self._list(call, index, request)
-        elif isinstance(request, Check):
-            self.look(call, index, request)
-        elif isinstance(request, Prepare | Finish | Inquire):
-            if isinstance(request, Inquire) and self._owned(request.slot).epoch != request.epoch:
-                raise NotOwnerError(f"the question is for the epoch {request.epoch}")
-            self.transactions.admit(call, index, request)
+        elif isinstance(request, Renew):
+            self._owned(request.slot)
+            self.respond(call, index, self.leases.renew(request.slot, request.key, request.token))
+        elif isinstance(request, Recall):
+            self._recall(Waiter(call, index, frame.session, 0), request, frame.principal)
         else:
             self._admit_write(Waiter(call, index, frame.session, request.seq), request, frame.principal, session)
+
+    def read(self, call: int, index: int, request: Get | Check) -> None:
+        """Answer with a key's state, or its version, once no decision about it is open."""
+        if not self.transactions.waits(call, index, request, [(request.slot, request.key)]):
+            self._answer(call, index, request)
 
     def read_again(self, call: int, index: int, request: Get | List | Check) -> None:
         """Answer a read that waited for a decision."""
@@ -327,21 +352,9 @@ class Shard:
         except LightningStateError as error:
             self.respond(call, index, refusal(error))
 
-    def look(self, call: int, index: int, request: Check) -> None:
-        """Answer with the version of a key that no transaction holds."""
-        refused = None if request.is_patient else self.transactions.refuse_held(request)
-        if refused is not None:
-            self.respond(call, index, refused)
-        else:
-            self._read(call, index, request)
-
-    def _read(self, call: int, index: int, request: Get | Check) -> None:
-        if not self.transactions.waits(call, index, request, [(request.slot, request.key)]):
-            self._answer(call, index, request)
-
     def _answer(self, call: int, index: int, request: Get | Check) -> None:
-        bare = isinstance(request, Check)
         slot = self._owned(request.slot)
+        bare = isinstance(request, Check)
         queue = self.queues.get((request.slot, request.key))
         # The base of the write under way is the last committed entry, and the only one to answer from while that write
         # is being committed: the store may show it already, and no reply may before the invalidation.
@@ -371,8 +384,13 @@ class Shard:
         self._scans[ticket] = (call, index, request)
         self.effects.append(Scan(ticket, request))
 
+    def _recall(self, waiter: Waiter, request: Recall, principal: str) -> None:
+        self._owned(request.slot)
+        check_request_id(request.request_id)
+        self._admit_to_queue(Operation(request, principal, digest_of(request), [waiter]))
+
     def _admit_write(
-        self, waiter: Waiter, request: Write | Resolve | Transact, principal: str, session: Session
+        self, waiter: Waiter, request: Write | Resolve | Acquire | Release | Transact, principal: str, session: Session
     ) -> None:
         slot = self._owned(request.slot)
         if request.epoch != slot.epoch:
@@ -380,12 +398,14 @@ class Shard:
         if waiter.seq < session.floor:
             raise RequestBarredError("this request was answered already and its answer acknowledged")
         identity = (request.slot, principal, request.request_id)
-        is_resolve = isinstance(request, Resolve)
-        answer = session.answers.get(waiter.seq) if is_resolve else session.answer(waiter.seq, identity)
+        changes = isinstance(request, Write | Transact)
+        answer = session.answer(waiter.seq, identity) if changes else session.answers.get(waiter.seq)
+        if isinstance(answer, Leased) and isinstance(request, Acquire):  # it may have run out since
+            answer = self.leases.renew(request.slot, request.key, answer.token)
         if answer is not None:
             self.respond(waiter.call, waiter.index, answer)
             return
-        if not isinstance(request, Resolve) and not request.fresh:
+        if isinstance(request, Write | Transact) and not request.fresh:
             session.repeated(waiter.seq, identity)
             self._supersede(waiter, request.request_id)
         try:
@@ -406,7 +426,7 @@ class Shard:
             error = RequestBarredError(f"request {request_id!r} was repeated by another session")
             self._sessions.supersede(*origin, refusal(error))
 
-    def _join_or_enqueue(self, waiter: Waiter, request: Write | Resolve, principal: str) -> None:
+    def _join_or_enqueue(self, waiter: Waiter, request: Write | Resolve | Acquire | Release, principal: str) -> None:
         operation = Operation(request, principal, digest_of(request), [waiter])
         pending = self._writes.get(operation.identity)
         if isinstance(request, Resolve):
@@ -416,30 +436,36 @@ class Shard:
             if pending is not None:
                 check_same(pending.digest, operation)
                 pending.waiters.append(waiter)
+                self.leases.locks.asked_again(pending, self.now_us)
                 return
-            if request.op is Op.BAR:
-                raise ProtocolError("a bar is written by Resolve, not by Write")
-            check_body(request.body, self.limits)
+            if isinstance(request, Write):
+                check_change(request, self.limits)
+        self._admit_to_queue(operation)
+
+    def _admit_to_queue(self, operation: Operation) -> None:
+        request = operation.request
         self.check_place(request.slot, request.key)
         self.enqueue([operation])
-        if isinstance(request, Write):
+        if not isinstance(request, Resolve | Recall):
             self._writes[operation.identity] = operation
 
     def enqueue(self, operations: Sequence[Operation], *, is_promised: bool = False) -> None:
         """Put operations into the queues of their keys. Raises OverloadedError, unless it is promised already."""
         for operation in () if is_promised else operations:
-            queue = self.queues.get(operation.place, ())
-            if self._pending + len(operations) > self.limits.shard_queue or len(queue) >= self.limits.key_queue:
+            length = len(self.queues.get(operation.place, ()))
+            if self._pending + len(operations) > self.limits.shard_queue or length >= self.limits.key_queue:
                 raise OverloadedError(
                     f"too many writes are waiting for {operation.request.key!r} or its shard: try again later",
                     retry_after_s=_OVERLOADED_RETRY_S,
                 )
         self._pending += len(operations)
         for operation in operations:
-            queue = self.queues.setdefault(operation.place, deque())
-            queue.append(operation)
-            if len(queue) == 1:
+            queue = self.queues.get(operation.place)
+            if queue is None:
+                self.queues[operation.place] = deque([operation])
                 self.next.append(operation)
+            else:
+                queue.append(operation)
 
     def check_place(self, slot: int, key: str) -> None:
         """Raise InvalidKeyError, UnknownCategoryError or ProtocolError unless the key belongs to this slot."""
@@ -451,9 +477,12 @@ class Shard:
     # -- one write at the head of its key's queue ---
 
     def _start(self, operation: Operation) -> None:
+        request = operation.request
         if operation.is_decided:  # held since before this owner
             return
-        request = operation.request
+        if isinstance(request, Acquire | Release):
+            self.leases.prepare(operation)
+            return
         operation.looked_up |= isinstance(request, Write) and request.fresh
         operation.base = self.hot.get(*operation.place)
         if not operation.looked_up:
@@ -470,6 +499,8 @@ class Shard:
         try:
             if isinstance(operation.request, Resolve):
                 self._prepare_resolve(operation)
+            elif isinstance(operation.request, Recall):
+                self._prepare_recall(operation, operation.request, operation.base)
             elif isinstance(operation.request, Write):
                 self._prepare_write(operation, operation.request, operation.base)
             else:
@@ -484,16 +515,25 @@ class Shard:
         else:
             self.finish(operation, Resolution(applied.op is not Op.BAR, applied.version))
 
+    def _prepare_recall(self, operation: Operation, recall: Recall, base: Entry) -> None:
+        slot = self.slots[recall.slot]
+        slot.check_not_barred(operation)
+        if operation.applied is None:
+            self.finish(operation, found(recall.slot, slot, self._current(recall.slot, base)))
+        else:
+            applied = upcast(self._registered(category_of_slot(recall.slot)).category, operation.applied)
+            self.finish(operation, Recalled(repeated(operation, recall, applied, slot)))
+
     def _prepare_write(self, operation: Operation, write: Write, base: Entry) -> None:
         slot = self.slots[write.slot]
         registered = self._registered(category_of_slot(write.slot))
         operation.base = upcast(registered.category, base)
-        if (operation.principal, write.request_id) in slot.barred:
-            raise RequestBarredError(f"request {write.request_id!r} was declared not applied; use a new id")
+        slot.check_not_barred(operation)
         if operation.applied is not None:
             applied = upcast(registered.category, operation.applied)
             self.finish(operation, repeated(operation, write, applied, slot))
             return
+        self.leases.check(operation, write)
         operation.change = decide(write, operation.base, slot.floor, registered, self.limits)
         if operation.change.body is None:
             self._admitted(operation)
@@ -512,12 +552,21 @@ class Shard:
 
     def finish(self, operation: Operation, reply: Reply) -> None:
         """Answer everybody who waits for this write, and let the key's next one begin."""
+        self.answer(operation, reply)
+        self.leave_queue(operation)
+        if operation.part is not None:
+            self.transactions.refused(operation, reply)
+
+    def answer(self, operation: Operation, reply: Reply) -> None:
+        """Answer everybody who waits for an operation; it is over."""
         for waiter in operation.waiters:
-            self.conclude(waiter, reply)
-        if isinstance(operation.request, Write) and operation.part is None:
+            if isinstance(operation.request, Recall):
+                self.respond(waiter.call, waiter.index, reply)
+            else:
+                self.conclude(waiter, reply)
+        if operation.part is None and not isinstance(operation.request, Resolve | Recall):
             del self._writes[operation.identity]
-        self.withdraw(operation)
-        self.transactions.refused(operation, reply)
+        self._pending -= 1
 
     def conclude(self, waiter: Waiter, reply: Reply) -> None:
         """Answer a numbered request for good."""
@@ -525,12 +574,17 @@ class Shard:
         self.respond(waiter.call, waiter.index, reply)
 
     def withdraw(self, operation: Operation) -> None:
-        """Take an operation that is not being worked on out of its queue; if it was the first, the next one begins."""
+        """Take a part's operation, which is not being worked on, out of its queue."""
         self._pending -= 1
         queue = self.queues[operation.place]
-        if queue[0] is not operation:
+        if queue[0] is operation:
+            self.leave_queue(operation)
+        else:
             queue.remove(operation)
-            return
+
+    def leave_queue(self, operation: Operation) -> None:
+        """Let the next operation of the key begin."""
+        queue = self.queues[operation.place]
         queue.popleft()
         if queue:
             self.next.append(queue[0])
@@ -542,66 +596,35 @@ class Shard:
 
     def _flush(self, now_us: int) -> list[Effect]:
         self.now_us = now_us
-        while self.next or self.transactions.take_answers():
+        while self.next or self.transactions.take_answers() or (self.ready and self._committing is None):
             while self.next:  # a loop, not a recursion: a long queue of refusals must not exhaust the stack
                 self._start(self.next.popleft())
-        if self.ready and self._committing is None:
-            self._begin_commit(now_us)
+            if self.ready and self._committing is None:
+                self._begin_commit(now_us)
+        self.leases.set_alarm()
         self.transactions.set_alarm()
         return self._take_effects()
 
     def _begin_commit(self, now_us: int) -> None:
-        operations: list[Operation] = []
-        rows: list[JournalRow] = []
-        revisions: dict[int, int] = {}
-        size_bytes = 0
-        while self.ready and len(rows) < _COMMIT_ROWS and size_bytes < _COMMIT_BYTES:
-            leader = self.ready.popleft()
-            changed: set[int] = set()
-            for operation in (leader, *leader.followers):
-                slot = operation.request.slot
-                revision = revisions.get(slot, self.slots[slot].revision)
-                if changes_revision(operation) and slot not in changed:  # a transaction's changes in a slot share one
-                    changed.add(slot)
-                    revision += 1
-                row = self.transactions.row(operation, revision, now_us) or self._row(operation, revision, now_us)
-                revisions[slot] = revision
-                size_bytes += len(row.body or b"")
-                operations.append(operation)
-                rows.append(row)
-        self._committing = (self.ticket(), operations, rows)
-        self.effects.append(Commit(self._committing[0], rows))
+        batch = Batch(self.ticket())
+        batch.fill(self.ready, self.slots, now_us, self.leases.still_admits)
+        if batch.rows:
+            self._committing = batch
+            self.effects.append(Commit(batch.ticket, batch.rows))
 
-    def _row(self, operation: Operation, revision: int, now_us: int) -> JournalRow:
-        request, change = operation.request, operation.change
-        base = operation.base
-        return JournalRow(
-            slot=request.slot,
-            revision=revision,
-            epoch=self.slots[request.slot].epoch,
-            key=request.key,
-            version=change.version if change else 0,
-            op=request.op if isinstance(request, Write) else Op.BAR,
-            body=change.body if change else None,
-            schema_version=change.schema_version if change else 0,
-            indexes=change.indexes if change else {},
-            principal=operation.principal,
-            request_id=request.request_id,
-            digest=operation.digest,
-            # Times of one key never go back, whatever the clock does; order comes from versions all the same.
-            time_us=max(now_us, base.updated_us if base else 0),
-        )
-
-    def _end_commit(self, ticket: int) -> tuple[list[Operation], list[JournalRow]]:
-        if self._committing is None or self._committing[0] != ticket:
-            return [], []
-        _, operations, rows = self._committing
+    def _end_commit(self, ticket: int) -> Batch:
+        batch = self._committing
+        if batch is None or batch.ticket != ticket:
+            return Batch(ticket)
         self._committing = None
-        return operations, rows
+        return batch
 
     def _apply(self, operation: Operation, row: JournalRow) -> None:
         slot = self.slots[row.slot]
         slot.revision = row.revision
+        if operation.grant is not None:
+            self.leases.applied(operation, operation.grant)
+            return
         if row.op is Op.BAR:
             slot.barred.add((operation.principal, row.request_id))
         if not row.version:
@@ -616,7 +639,7 @@ class Shard:
 
     def _is_changing(self, category_id: int) -> bool:
         """Whether the store may show a commit whose success has not been told yet."""
-        rows = self._committing[2] if self._committing is not None else []
+        rows = self._committing.rows if self._committing is not None else []
         return any(category_of_slot(row.slot) == category_id for row in rows)
 
     def _release_pages(self) -> None:

@@ -4,42 +4,30 @@ from __future__ import annotations
 
 from lightning_state.actors.core.messages import (
     Absent,
-    Check,
-    Finish,
     Get,
-    Inquire,
     List,
-    Prepare,
     Refused,
     Reply,
     Request,
-    Resolve,
-    Transact,
     Write,
 )
 from lightning_state.actors.errors import BY_CODE
 
 OK = "ok"
 ABSENT = "absent"
-_KINDS: dict[type[Request], str] = {
-    Get: "get",
-    List: "list",
-    Resolve: "resolve",
-    Transact: "transact",
-    Prepare: "prepare",
-    Check: "check",
-    Finish: "finish",
-    Inquire: "inquire",
-}
 _TOO_MANY = 429
 _SERVER_ERROR = 500
 
 
 def kind_of(request: Request) -> str:
-    """What it is: "get", "list" and so on, or for a write "set", "patch", "status", "progress", "delete"."""
+    """What it is: "get", "acquire" …; a write's op: "set", "patch", "status", "progress", "delete"."""
     if isinstance(request, Write):
         return str(request.op)
-    return _KINDS[type(request)]
+    if isinstance(request, Get):
+        return "get"
+    if isinstance(request, List):
+        return "list"
+    return type(request).__name__.lower()
 
 
 def outcome_of(reply: Reply) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from lightning_state.actors.core.messages import Frame, Page, Pending, Replies, Reply, Value
+from lightning_state.actors.core.messages import Frame, Page, Pending, Recalled, Replies, Reply, Value
 from lightning_state.actors.shard_actor.subscribers import Subscribers
 from lightning_state.actors.wire.codec import encode
 from lightning_state.actors.wire.peer import Peer
@@ -123,6 +123,8 @@ def _size_bytes(replies: list[Reply]) -> int:
     """About how long these are, by their bodies."""
     total = 0
     for reply in replies:
+        if isinstance(reply, Recalled):
+            reply = reply.value  # noqa: PLW2901  # its body is what has a size
         if isinstance(reply, Value):
             total += len(reply.body or b"")
         elif isinstance(reply, Page):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -34,6 +33,7 @@ from lightning_state.actors.metrics.memory import read_memory
 from lightning_state.actors.metrics.outcome import OK
 from lightning_state.actors.metrics.shard import ShardFigures, ShardMetrics, now
 from lightning_state.actors.shard_actor.calls import Call, HandleCall
+from lightning_state.actors.shard_actor.clock import SteadyClock
 from lightning_state.actors.shard_actor.store_thread import StoreThread
 from lightning_state.actors.shard_actor.subscribers import Subscribers
 from lightning_state.actors.store.protocol import CommitUnknownError, Store
@@ -115,6 +115,7 @@ class Performer:
         subscribers: Subscribers | None = None,
         *,
         metrics: ShardMetrics | None = None,
+        clock: Callable[[], int] | None = None,
         peers: Peers | None = None,
     ) -> None:
         self.shard = shard
@@ -124,6 +125,8 @@ class Performer:
         self.rows_committed = 0
         self.verdicts = verdicts
         self.metrics = metrics or ShardMetrics()
+        self.clock = clock or SteadyClock()
+        """The time now, in microseconds since 1970."""
         self._recover = recover
         self._subscribers = subscribers or Subscribers()
         self._calls: dict[int, _Asked] = {}
@@ -151,7 +154,7 @@ class Performer:
         self._last_call += 1
         number = self._last_call
         self._calls[number] = _Asked(call, frame.requests, now())
-        self.perform(self.shard.receive(number, frame, now_us()))
+        self.perform(self.shard.receive(number, frame, self.clock()))
         return number
 
     def perform(self, effects: list[Effect]) -> None:
@@ -211,7 +214,7 @@ class Performer:
 
     def _wake_at(self, at_us: int) -> None:
         loop = asyncio.get_running_loop()
-        at_s = loop.time() + max(0.0, (at_us - now_us()) / 1e6)
+        at_s = loop.time() + max(0.0, (at_us - self.clock()) / 1e6)
         if self._waking is not None:
             if self._waking.when() <= at_s:
                 return
@@ -229,7 +232,7 @@ class Performer:
         if self._closed:
             return
         try:
-            self.perform(decide(now_us()))
+            self.perform(decide(self.clock()))
         except Exception as error:  # noqa: BLE001  # whatever broke, whoever runs this shard decides what follows
             self._broke(error)
 
@@ -244,10 +247,10 @@ class Performer:
                 entries = await self.on_reader(lambda: self.store.load([(load.slot, load.key) for load in loads]))
             except LightningStateError as error:
                 for load in loads:
-                    self.perform(self.shard.load_failed(load.ticket, refusal(error), now_us()))
+                    self.perform(self.shard.load_failed(load.ticket, refusal(error), self.clock()))
             else:
                 tickets = [load.ticket for load in loads]
-                self.perform(self.shard.all_loaded(zip(tickets, entries, strict=True), now_us()))
+                self.perform(self.shard.all_loaded(zip(tickets, entries, strict=True), self.clock()))
         lookups = [read for read in reads if isinstance(read, Lookup)]
         if lookups:
             await self._look_up(lookups)
@@ -260,10 +263,10 @@ class Performer:
             )
         except LightningStateError as error:
             for lookup in lookups:
-                self.perform(self.shard.load_failed(lookup.ticket, refusal(error), now_us()))
+                self.perform(self.shard.load_failed(lookup.ticket, refusal(error), self.clock()))
         else:
             for lookup, result in zip(lookups, found, strict=True):
-                self.perform(self.shard.looked_up(lookup.ticket, result, now_us()))
+                self.perform(self.shard.looked_up(lookup.ticket, result, self.clock()))
 
     async def _scan(self, scan: Scan) -> None:
         request = scan.request
@@ -275,9 +278,9 @@ class Performer:
                 )
             )
         except LightningStateError as error:
-            self.perform(self.shard.load_failed(scan.ticket, refusal(error), now_us()))
+            self.perform(self.shard.load_failed(scan.ticket, refusal(error), self.clock()))
         else:
-            self.perform(self.shard.scanned(scan.ticket, entries, now_us()))
+            self.perform(self.shard.scanned(scan.ticket, entries, self.clock()))
 
     def _judged(self, ticket: int, refused: Refused | None) -> None:
         # Later in this turn of the loop: verdicts that came together are committed together.
@@ -292,7 +295,7 @@ class Performer:
         asked = self._judging.pop
         self.metrics.judged([(at_s, refused) for ticket, refused in verdicts if (at_s := asked(ticket, None))])
         try:
-            self.perform(self.shard.all_judged(verdicts, now_us()))
+            self.perform(self.shard.all_judged(verdicts, self.clock()))
         except Exception as error:  # noqa: BLE001  # whatever broke, whoever runs this shard decides what follows
             self._broke(error)
 
@@ -313,7 +316,7 @@ class Performer:
                 logger.warning("commit of %d rows: %s", len(commit.rows), error)
                 self.perform(self.shard.commit_unknown(commit.ticket))
             elif isinstance(error, LightningStateError):
-                self.perform(self.shard.commit_refused(commit.ticket, refusal(error), now_us()))
+                self.perform(self.shard.commit_refused(commit.ticket, refusal(error), self.clock()))
             else:
                 self._broke(error)
         except Exception as broken:  # noqa: BLE001  # whatever broke, whoever runs this shard decides what follows
@@ -322,7 +325,7 @@ class Performer:
     def _committed(self, commit: Commit) -> None:
         self.commits += 1
         self.rows_committed += len(commit.rows)
-        self.perform(self.shard.committed(commit.ticket, now_us()))
+        self.perform(self.shard.committed(commit.ticket, self.clock()))
         self._idle = asyncio.get_running_loop().call_later(_PROJECT_IDLE_S, self._spawn_projection)
 
     def _spawn_projection(self) -> None:
@@ -373,11 +376,6 @@ class Performer:
         self._closed = True
         self._writer.end()
         self._reader.end()
-
-
-def now_us() -> int:
-    """The wall clock in microseconds since 1970."""
-    return time.time_ns() // 1_000
 
 
 def _outcome(error: BaseException | None) -> str:

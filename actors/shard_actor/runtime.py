@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from lightning_state.actors.category import load_category
+from lightning_state.actors.core.locks import HeldLock
 from lightning_state.actors.core.messages import Frame, Refused, Replies
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
@@ -29,7 +30,7 @@ from lightning_state.actors.metrics.memory import resident_bytes
 from lightning_state.actors.metrics.shard import ShardFigures, ShardMetrics
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.shard_actor.calls import Call
-from lightning_state.actors.shard_actor.performer import Alone, Peers, Performer, Verdicts, now_us
+from lightning_state.actors.shard_actor.performer import Alone, Peers, Performer, Verdicts
 from lightning_state.actors.shard_actor.subscribers import Subscribers
 from lightning_state.actors.store.protocol import CommitUnknownError, Store, StoreStatus
 
@@ -66,6 +67,8 @@ class ShardStatus(msgspec.Struct, frozen=True):
     store: StoreStatus | None
     held: list[HeldKey] = []
     """Keys that wait for the decision of a transaction."""
+    locks: list[HeldLock] = []
+    """Who holds and who waits for what."""
     figures: ShardFigures | None = None
     """None while it serves nothing."""
 
@@ -204,6 +207,7 @@ class ShardRuntime:
             commits=performer.commits if performer else 0,
             rows_committed=performer.rows_committed if performer else 0,
             memory_bytes=resident_bytes(),
+            locks=shard.leases.locks.look(performer.clock()) if shard and performer else [],
             store=await performer.on_reader(performer.store.status) if performer else None,
             held=shard.transactions.held() if shard else [],
             figures=self.figures(),
@@ -252,7 +256,7 @@ class ShardRuntime:
             # This first commit under the new epoch also proves that the store can be written (C3).
             heads = await performer.on_writer(lambda: store.acquire(granted.slots, granted.epoch))
             held = await performer.on_writer(lambda: store.held(granted.slots))
-            shard.adopt(heads, held, now_us=now_us())
+            shard.adopt(heads, held, now_us=performer.clock())
         except BaseException:  # whatever it was, it goes on upwards; the lock must not stay held
             if performer is not None:
                 performer.end()
@@ -264,7 +268,7 @@ class ShardRuntime:
         self.frame_bytes = settings.limits.frame_bytes
         self.subscribers.most = settings.cache.tracked_keys
         self._performer = performer
-        performer.perform(shard.woken(now_us()))
+        performer.perform(shard.woken(performer.clock()))
 
     def _register(self, shard: Shard, verdicts: Verdicts, current: ServiceMap) -> None:
         verdicts.learn(current)

@@ -22,7 +22,19 @@ from lightning_state.actors.core.effects import (
     Validate,
     Wake,
 )
-from lightning_state.actors.core.messages import ANY, PROTOCOL, Frame, Get, Refused, Reply, Request, Resolve, Write
+from lightning_state.actors.core.messages import (
+    ANY,
+    PROTOCOL,
+    Acquire,
+    Frame,
+    Get,
+    Refused,
+    Release,
+    Reply,
+    Request,
+    Resolve,
+    Write,
+)
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
 from lightning_state.actors.core.rows import Applied, Entry, Op
@@ -105,6 +117,7 @@ class ShardDriver:
         seq: int | None = None,
         fresh: bool | None = None,
         category: str = "agents",
+        token: int = 0,
     ) -> Write:
         """A write with the next number and, unless given, an id of its own; with a given id it is not fresh."""
         self._numbers = max(self._numbers + 1, seq or 0)
@@ -119,7 +132,29 @@ class ShardDriver:
             request_id=request_id or f"r{number}",
             seq=number,
             fresh=request_id is None if fresh is None else fresh,
+            token=token,
         )
+
+    def lock(
+        self,
+        key: str,
+        owner: str,
+        *,
+        ttl_ms: int = 10_000,
+        wait_ms: int = 60_000,
+        request_id: str | None = None,
+        seq: int | None = None,
+    ) -> Acquire:
+        """A request for a lease, with the next number and, unless given, an id of its own."""
+        self._numbers = max(self._numbers + 1, seq or 0)
+        number = self._numbers if seq is None else seq
+        return Acquire(self.slot(key), self.epoch, key, owner, ttl_ms, wait_ms, request_id or f"l{number}", number)
+
+    def unlock(self, lock: Acquire, token: int) -> Release:
+        """The release of what a request acquired."""
+        self._numbers += 1
+        hold, number = lock.request_id, self._numbers
+        return Release(lock.slot, self.epoch, lock.key, token, hold, f"u{number}", number)
 
     def resolve(self, key: str, request_id: str) -> Resolve:
         """A question for the outcome of a request."""

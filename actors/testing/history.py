@@ -17,6 +17,9 @@ NEVER = 1 << 62
 Seen = tuple[str, str]
 """The two parts of a state a history distinguishes: its mark, unique to the write that set it, and its status."""
 
+Token = tuple[int, int]
+"""A fencing token: (owner epoch, lock generation)."""
+
 
 class _Fields(msgspec.Struct):
     mark: str = msgspec.field(name="agentType")
@@ -47,7 +50,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One operation of one client on one key. Times are numbers of one total order."""
+    """One operation of one client on one key.
+
+    Times are numbers of one total order; where ages or leases are judged, ticks of one clock that agrees with it.
+    """
 
     client: str
     kind: Kind
@@ -69,6 +75,10 @@ class Call:
     """REFUSED: the error's code."""
     observed: int | None = None
     """REFUSED by a version conflict: the version said to be current, 0 for none. Such a refusal is a read."""
+    cached: bool = False
+    """READ: a cache may have answered."""
+    token: Token | None = None
+    """The fencing token a write carried."""
 
     @property
     def writes(self) -> bool:

@@ -18,6 +18,7 @@ from lightning_state.actors.core.effects import (
     Respond,
     Scan,
     Validate,
+    Wake,
 )
 from lightning_state.actors.core.messages import Frame, Refused, Replies, Reply
 from lightning_state.actors.core.refusals import refusal
@@ -81,6 +82,7 @@ class Process:
             Invalidate: self._gate.invalidate,
             Notify: self._gate.notify,
             Recover: self._recover,
+            Wake: self._wake,
         }
 
     def __repr__(self) -> str:
@@ -235,6 +237,10 @@ class Process:
         self.owner = False
         self.start()
 
+    def _wake(self, effect: Wake) -> None:
+        """Wakings are never cancelled here: one that comes too early or twice must do no harm."""
+        self._world.after(max(0, effect.at_us - self._world.now_us), self._call, "woken", ())
+
     def _acquire(self, slots: list[int]) -> None:
         if not self.alive:
             return
@@ -246,7 +252,7 @@ class Process:
             return
         self._simulation.take_over(self)
         self._gate.begin(heads)
-        self._tell("adopt", heads)
+        self._tell("adopt", heads, self._store.held(slots))
 
     # -- calls into the shard ---
 
@@ -259,7 +265,7 @@ class Process:
         if self._world.now_us < self._paused_until_us:
             self._world.after(self._paused_until_us - self._world.now_us, self._call, method, arguments)
         elif method == "adopt":
-            self._shard.adopt(*arguments)
+            self._shard.adopt(*arguments, now_us=self._world.now_us)
         elif method == "commit_unknown":
             self._perform(self._shard.commit_unknown(*arguments))
         else:

@@ -19,7 +19,7 @@ from lightning_state.serve.openapi.parts import (
 )
 from lightning_state.serve.openapi.schemas import Schema, answered, key_schema, ref, sent
 
-_WRITING = ("IdempotencyKey", "RequestTimeout")
+_WRITING = ("IdempotencyKey", "IdempotencyIntent", "RequestTimeout")
 
 
 class CategoryPaths:
@@ -51,6 +51,7 @@ class CategoryPaths:
                 "delete": self._delete(),
             },
             f"{self._one}/~resolve": {"parameters": [self._in_path], "post": self._resolve()},
+            f"{self._one}/~recall": {"parameters": [self._in_path], "post": self._recall()},
             self._base: {"get": self._list()},
             f"{self._base}:batchGet": {"post": self._batch_get()},
             f"{self._base}:batchSet": {"post": self._batch_set()},
@@ -123,6 +124,15 @@ class CategoryPaths:
         operation["requestBody"] = request_body(ref("ResolveBody"), {"requestId": "0190a1b2-write-1"})
         resolved = answer("Its fate, for good.", ref("Resolved"), {"applied": False, "version": 0})
         operation["responses"] = {"200": resolved, **problem_refs(*WITH_BODY, *CONDITIONAL)}
+        return operation
+
+    def _recall(self) -> Schema:
+        summary = "Before an update: what it stored if it was made, else what is stored."
+        operation = self._operation("recall", summary, ("RequestTimeout",))
+        operation["requestBody"] = request_body(ref("RecallBody"), {"requestId": "0190a1b2-update-1"})
+        replayed = {"required": True, "schema": {"enum": ["true", "false"]}, "description": "Whether it was made."}
+        found = {**self._stored, "headers": {**self._stored["headers"], "Idempotency-Replayed": replayed}}
+        operation["responses"] = {"200": found, **problem_refs(*WITH_BODY, *CONDITIONAL)}
         return operation
 
     def _list(self) -> Schema:

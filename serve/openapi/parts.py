@@ -47,6 +47,12 @@ def parameters() -> dict[str, Schema]:
         "IdempotencyKey": _header(
             "Idempotency-Key", {"type": "string", "pattern": "^[!-~]{1,128}$"}, "0190a1b2-write-1"
         ),
+        "IdempotencyIntent": _header(
+            "Idempotency-Intent",
+            {"type": "string", "pattern": "^[!-~]{1,128}$"},
+            "update",
+            "What repetitions share, in place of body and condition, that are worked out from what was read (~recall).",
+        ),
         "RequestTimeout": _header(
             "Request-Timeout",
             {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_TIMEOUT_S},

@@ -26,6 +26,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     bodies.StatusBody,
     bodies.ProgressBody,
     bodies.ResolveBody,
+    bodies.RecallBody,
     bodies.Resolved,
     bodies.BatchGetBody,
     bodies.VerifyBody,

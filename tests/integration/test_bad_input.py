@@ -44,6 +44,7 @@ from lightning_state.actors.core.messages import (
     Frame,
     Get,
     List,
+    Recall,
     Refused,
     Reply,
     Request,
@@ -322,6 +323,9 @@ def test_raw_requests_that_make_no_sense_are_refused(raw: Raw, client: StateClie
         (List(0, "", "", 10_000_000), {"protocol", "invalid_state", "too_large"}),
         (Resolve(slot, epoch, "a b", "r", 1_014), {"invalid_key"}),
         (Resolve(slot, epoch, key, "", 1_015), {"protocol", "invalid_state"}),
+        (Recall(slot, "a b", Op.SET, b"", "r"), {"invalid_key"}),
+        (Recall(slot, key, Op.SET, b"", ""), {"invalid_state"}),
+        (Recall(77 << 16, key, Op.SET, b"", "r"), {"not_owner", "unknown_category"}),
     ]
     wrong: list[str] = []
     for request, codes in requests:

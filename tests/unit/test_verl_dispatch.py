@@ -157,3 +157,22 @@ def test_calls_beside_the_one_that_ends_validators_are_not_given_up_with_it() ->
     assert given_up <= poison
     assert done == {*range(50), *range(100, 700)} - given_up
     assert given_up == poison
+
+
+def test_what_is_lost_with_a_validator_that_left_the_pool_and_has_no_caller_any_more_is_dropped() -> None:
+    made = dispatch("v1")
+    admit(made, 1, 2)
+    (frame,) = made.take()
+    made.set_members(["v2"])
+    made.forget(1)
+    assert made.failed(frame.frame) == []
+    assert [(other.validator, other.calls) for other in made.take()] == [("v2", (2,))]
+    made.set_members([])
+    made.answered(2)
+    assert made.down == []
+
+
+def test_a_ping_of_a_validator_that_left_the_pool_changes_nothing() -> None:
+    made = dispatch("v1")
+    made.came_up("v9")
+    assert repr(made) == "<Dispatch validators=1/1 calls=0 frames=0>"

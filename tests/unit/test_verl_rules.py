@@ -160,6 +160,12 @@ def test_references_are_checked_when_asked_for(found: dict[str, bool], expected:
     assert codes(VERIFICATIONS, verification, references=found) == []
 
 
+def test_a_fact_that_repeats_an_id_is_named_as_such() -> None:
+    twice = run(extracted_facts=(fact(1), fact(1, "other words")))
+    verdict = evaluate(plan_of(RESEARCH), change(RESEARCH, twice, None))
+    assert [(issue.code, issue.path) for issue in verdict.issues] == [("duplicate_fact", "extractedFacts.1.id")]
+
+
 def test_duplicate_facts_lower_the_confidence_until_it_is_too_low() -> None:
     def repeated(times: int) -> ResearchState:
         return run(extracted_facts=(fact(0, "The same"), *(fact(n, "the  same") for n in range(1, times + 1))))

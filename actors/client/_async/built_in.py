@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightning_state.actors.client._async.collection import AsyncCollection, Consistency
+from lightning_state.actors.client.fencing import Fence
 from lightning_state.actors.core.messages import ANY
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.errors import InvalidStateError
@@ -21,13 +22,14 @@ class AsyncAgentCollection(AsyncCollection[AgentState]):
         *,
         expected_version: int = ANY,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> AgentState:
         """Change an agent's status inside the shard, atomically.
 
         Raises StateNotFoundError, and InvalidTransitionError when the transition table does not allow the change.
         """
-        call = await self._begin("update_status", timeout_s, request_id)
+        call = await self._begin("update_status", timeout_s, request_id, lock)
         return await self._change(call, key, Op.STATUS, AgentStatus(status).value.encode(), expected_version)
 
 
@@ -42,6 +44,7 @@ class AsyncResearchCollection(AsyncCollection[ResearchState]):
         quality_score: float | None = None,
         expected_version: int = ANY,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> ResearchState:
         """Record a run's iteration count and current quality score (0 to 1) inside the shard, atomically.
@@ -52,7 +55,7 @@ class AsyncResearchCollection(AsyncCollection[ResearchState]):
         changes = {name: value for name, value in fields.items() if value is not None}
         if not changes:
             raise InvalidStateError("update_progress: give iteration_count, quality_score or both")
-        call = await self._begin("update_progress", timeout_s, request_id)
+        call = await self._begin("update_progress", timeout_s, request_id, lock)
         return await self._change(call, key, Op.PROGRESS, self._json(changes), expected_version)
 
 

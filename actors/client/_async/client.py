@@ -27,6 +27,7 @@ from lightning_state.actors.client._async.built_in import (
 from lightning_state.actors.client._async.cache import AsyncClientCacheControl
 from lightning_state.actors.client._async.calls import AsyncCalls
 from lightning_state.actors.client._async.collection import AsyncCollection
+from lightning_state.actors.client._async.lock import AsyncLock, AsyncLocks
 from lightning_state.actors.client._async.raw import AsyncRawCollection
 from lightning_state.actors.client._async.transaction import AsyncTransaction
 from lightning_state.actors.client._async.transactor import AsyncTransactor
@@ -215,6 +216,29 @@ class AsyncStateClient:
         Answers a TransactionInDoubtError for good, whose `transaction` it takes, or `tx.id`.
         """
         return await self._transactor.resolve(transaction, self._calls.deadline(timeout_s))
+
+    def lock(
+        self, category: str, key: str, *, ttl_s: float = 30.0, wait_s: float = 10.0, owner: str | None = None
+    ) -> AsyncLock:
+        """A lease of a key, stored or not, for a `with` block: `with state.lock("agents", "a-1") as lock: …`.
+
+        While it is held, only writes with `lock=lock` of this key are admitted. It is kept alive in the background,
+        ends `ttl_s` seconds (0.1 to 3,600) after its holder stops doing so, and is granted in the order of asking.
+        Entering raises LockTimeoutError after `wait_s`, leaving LockLostError when it was lost meanwhile. The task or
+        thread that holds it may lock again; `owner` names another holder, whoever acts under that name.
+        """
+        return AsyncLock(self._calls, category, key, ttl_s=ttl_s, wait_s=wait_s, owner=owner)
+
+    def lock_all(
+        self,
+        keys: Iterable[tuple[str, str]],
+        *,
+        ttl_s: float = 30.0,
+        wait_s: float = 10.0,
+        owner: str | None = None,
+    ) -> AsyncLocks:
+        """Leases of several (category, key), all or none, acquired in one order everywhere, each within `wait_s`."""
+        return AsyncLocks([self.lock(category, key, ttl_s=ttl_s, wait_s=wait_s, owner=owner) for category, key in keys])
 
     async def categories(self, *, timeout_s: float | None = None) -> tuple[str, ...]:
         """The names of the categories the service has, in the order of their registration."""

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lightning_state.actors.client._async.client import AsyncStateClient
+from lightning_state.actors.client._async.lock import AsyncLock
 from lightning_state.actors.errors import LightningStateError
 from lightning_state.actors.models import AgentState, AgentStatus, ResearchState, VerificationState
 
@@ -91,6 +92,10 @@ class AsyncLightningStateService:
     async def invalidate_category(self, category: str) -> None:
         """Forget every key and list of a category in this process's cache."""
         await self.client.cache.invalidate_category(category)
+
+    def acquire_lock(self, category: str, key: str, *, ttl_s: float = 30.0, wait_s: float = 10.0) -> AsyncLock:
+        """A lease for a `with` block, which releases it; see `AsyncStateClient.lock`."""
+        return self.client.lock(category, key, ttl_s=ttl_s, wait_s=wait_s)
 
     def get_metrics(self) -> dict[str, Any]:
         """The client's own counts."""

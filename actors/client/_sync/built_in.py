@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning_state.actors.client._async.collection import Consistency
 from lightning_state.actors.client._sync.collection import Collection
+from lightning_state.actors.client.fencing import Fence
 from lightning_state.actors.core.messages import ANY
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.errors import InvalidStateError
@@ -24,13 +25,14 @@ class AgentCollection(Collection[AgentState]):
         *,
         expected_version: int = ANY,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> AgentState:
         """Change an agent's status inside the shard, atomically.
 
         Raises StateNotFoundError, and InvalidTransitionError when the transition table does not allow the change.
         """
-        call = self._begin("update_status", timeout_s, request_id)
+        call = self._begin("update_status", timeout_s, request_id, lock)
         return self._change(call, key, Op.STATUS, AgentStatus(status).value.encode(), expected_version)
 
 
@@ -45,6 +47,7 @@ class ResearchCollection(Collection[ResearchState]):
         quality_score: float | None = None,
         expected_version: int = ANY,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> ResearchState:
         """Record a run's iteration count and current quality score (0 to 1) inside the shard, atomically.
@@ -55,7 +58,7 @@ class ResearchCollection(Collection[ResearchState]):
         changes = {name: value for name, value in fields.items() if value is not None}
         if not changes:
             raise InvalidStateError("update_progress: give iteration_count, quality_score or both")
-        call = self._begin("update_progress", timeout_s, request_id)
+        call = self._begin("update_progress", timeout_s, request_id, lock)
         return self._change(call, key, Op.PROGRESS, self._json(changes), expected_version)
 
 

@@ -16,6 +16,7 @@ from lightning_state.actors.category import Category
 from lightning_state.actors.client.caching import ClientCache, Fresh
 from lightning_state.actors.client.counters import Counters
 from lightning_state.actors.client.decoding import Outcome, outcome_of_call
+from lightning_state.actors.client.keeping import Keeper
 from lightning_state.actors.core.checks import check_timeout
 from lightning_state.actors.core.freshness import slots_of_token
 from lightning_state.actors.core.messages import PROTOCOL, Refused, Request
@@ -54,6 +55,7 @@ class Calls:
         self.transport = transport
         self.counters = Counters()
         self.cache = ClientCache()
+        self.keeper = Keeper()
         self.limits = Limits()
         self.default_timeout_s = _DEFAULT_TIMEOUT_S
         self._guard = guard
@@ -171,6 +173,7 @@ class Calls:
         """Give up what is under way and refuse further calls."""
         self._closed = True
         self.transport.close()
+        self.keeper.close()
         self.cache.close()
 
     def _exchange(self, session: Session, pending: Sequence[Operation]) -> Iterable[tuple[Operation, Answer]]:
@@ -254,6 +257,7 @@ class Calls:
         """In the child of a fork: a session of its own. Two processes must not number their writes in one session."""
         self._forks = forks.count()
         self._guard = threading.Lock()
+        self.keeper = Keeper()  # leases are the parent's to keep
         self._refreshing = False
         if self._session is not None:
             self._session = self._new_session(self._session.map)

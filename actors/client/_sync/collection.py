@@ -9,17 +9,18 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 from lightning_state.actors.category import Category
 from lightning_state.actors.client._sync.calls import Calls
 from lightning_state.actors.client.calling import Call
 from lightning_state.actors.client.decoding import Outcome, body_of, completed, page_of, state_of, stored, unexpected
+from lightning_state.actors.client.fencing import Fence, token_of
 from lightning_state.actors.client.flights import Flight
 from lightning_state.actors.client.pages import StatePage, key_after, merge
 from lightning_state.actors.core.cache_entries import Ticket
 from lightning_state.actors.core.checks import LIST_LIMIT, check_body, check_key, check_limit, check_prefix
-from lightning_state.actors.core.messages import Absent, List, Page, Reply, Value
+from lightning_state.actors.core.messages import Absent, List, Page, Recalled, Reply, Value
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.session import Operation, Session
 from lightning_state.actors.core.slots import slot_of
@@ -39,6 +40,9 @@ Consistency = Literal["cached", "linearizable"]
 UPDATE_ATTEMPTS = 32
 """How often `update` re-applies its function before it gives up with the last conflict."""
 
+UPDATE = b"update"
+"""The intent of `update`: what its function makes of a newer state is still the same request."""
+
 _UPDATE_BACKOFF_S = 0.002
 _UPDATE_BACKOFF_MOST_S = 0.25
 
@@ -49,7 +53,9 @@ class Collection(Generic[S]):
     Any call may raise DeadlineExceededError (nothing was changed), ShardUnavailableError, ServiceNotFoundError or
     InvalidKeyError; every write also OutcomeUnknownError (it may or may not have happened: it names its request_id),
     OverloadedError, ValidationFailedError and ValidationUnavailableError. A write takes a `request_id`: the same id
-    again returns the first result and changes nothing; another write under it is an IdempotencyMismatchError.
+    again returns the first result and changes nothing; another write under it is an IdempotencyMismatchError. With a
+    `lock` it is admitted only while that is held, without one only while nobody holds one: LockedError, LockLostError,
+    StaleFencingTokenError.
     """
 
     def __init__(self, calls: Calls, category: Category[S]) -> None:
@@ -76,9 +82,7 @@ class Collection(Generic[S]):
         never older than what that one had.
         """
         state = self._found("get", key, consistency, at_least, timeout_s)
-        if state is None:
-            raise StateNotFoundError(f"{self._name} {key!r} does not exist", category=self._name, key=key)
-        return state
+        return self._missing(key) if state is None else state
 
     def exists(
         self,
@@ -141,6 +145,7 @@ class Collection(Generic[S]):
         *,
         expected_version: int | None = None,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> S:
         """Store a state and return it as stored, with its version and time.
@@ -148,10 +153,12 @@ class Collection(Generic[S]):
         It must still have the version `state` was read at (0: must not exist yet); `expected_version` overrides
         that, and `ANY` means that the last writer wins. Raises VersionConflictError with the `current` state.
         """
-        call = self._begin("set", timeout_s, request_id)
+        call = self._begin("set", timeout_s, request_id, lock)
+        return self._set(call, state, state.version if expected_version is None else expected_version)
+
+    def _set(self, call: Call, state: S, expected: int, intent: bytes = b"") -> S:
         key, body, checked = self._encoded(state)
-        expected = state.version if expected_version is None else expected_version
-        operation = self._write(call, key, Op.SET, body, expected)
+        operation = self._write(call, key, Op.SET, body, expected, intent)
         ticket = self._calls.cache.begin_write(call.session, operation)
         try:
             reply = self._one(call, operation)
@@ -167,6 +174,7 @@ class Collection(Generic[S]):
         *,
         expected_version: int | None = None,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> dict[str, S | LightningStateError]:
         """Id → the stored state, or the error of that id: each is stored on its own; one round trip per shard.
@@ -174,7 +182,7 @@ class Collection(Generic[S]):
         With a `request_id`, each key's own is `<request_id>/<key>`. Raises InvalidStateError for the whole batch only
         when it is too long or holds one id twice.
         """
-        call = self._begin("set_many", timeout_s)
+        call = self._begin("set_many", timeout_s, lock=lock)
         batch = self._distinct(states)
         results: dict[str, S | LightningStateError] = dict.fromkeys(batch, LightningStateError())
         sent: dict[str, tuple[Operation, bytes, S]] = {}
@@ -203,25 +211,36 @@ class Collection(Generic[S]):
         return results
 
     def update(
-        self, key: str, fn: Callable[[S], S], *, request_id: str | None = None, timeout_s: float | None = None
+        self,
+        key: str,
+        fn: Callable[[S], S],
+        *,
+        request_id: str | None = None,
+        lock: Fence | None = None,
+        timeout_s: float | None = None,
     ) -> S:
         """Replace a state by `fn(state)`, read again and re-applied when another writer was faster.
 
-        `fn` gets the newest state and may run up to UPDATE_ATTEMPTS times. Raises StateNotFoundError, and the last
-        VersionConflictError when it never won.
+        `fn` gets the newest state and may run up to UPDATE_ATTEMPTS times. With a `request_id` of an update that was
+        applied it does not run: the first result is returned. Raises StateNotFoundError, InvalidStateError when `fn`
+        changes the key, and the last VersionConflictError when it never won.
         """
-        deadline_s = self._calls.deadline(timeout_s)
-        current = self.get(key, consistency="linearizable", timeout_s=timeout_s)
+        call = self._begin("update", timeout_s, request_id, lock)
+        current, applied = self._recalled(call, key)
+        if applied:
+            return current
         for attempt in range(1, UPDATE_ATTEMPTS + 1):
             changed = fn(current)
-            remaining_s = max(0.0, deadline_s - time.monotonic())
+            self._check_model(changed)
+            if self.category.key(changed) != key:
+                raise InvalidStateError(f"{self._name} {key!r}: an update cannot change the key of a state")
             try:
-                return self.set(changed, expected_version=current.version, request_id=request_id, timeout_s=remaining_s)
+                return self._set(call, changed, current.version, UPDATE)
             except VersionConflictError as conflict:
-                if attempt == UPDATE_ATTEMPTS or time.monotonic() >= deadline_s:
+                if attempt == UPDATE_ATTEMPTS or time.monotonic() >= call.deadline_s:
                     raise
                 current = self._overtaking(key, conflict)
-            longest_s = min(_UPDATE_BACKOFF_S * 2**attempt, _UPDATE_BACKOFF_MOST_S, deadline_s - time.monotonic())
+            longest_s = min(_UPDATE_BACKOFF_S * 2**attempt, _UPDATE_BACKOFF_MOST_S, call.deadline_s - time.monotonic())
             time.sleep(max(0.0, longest_s) * random.random())  # noqa: S311  # jitter, no secret
         raise AssertionError
 
@@ -232,24 +251,34 @@ class Collection(Generic[S]):
         *,
         expected_version: int,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> S:
         """Apply a JSON merge patch (RFC 7386, field names as in JSON) inside the shard, atomically.
 
         `expected_version=ANY` applies it to whatever is stored. Raises StateNotFoundError and VersionConflictError.
         """
-        call = self._begin("patch", timeout_s, request_id)
+        call = self._begin("patch", timeout_s, request_id, lock)
         return self._change(call, key, Op.PATCH, self._json(patch), expected_version)
 
     def delete(
-        self, key: str, *, expected_version: int, request_id: str | None = None, timeout_s: float | None = None
+        self,
+        key: str,
+        *,
+        expected_version: int,
+        request_id: str | None = None,
+        lock: Fence | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         """Delete a state. Its versions are never used again, not even when it is created anew.
 
         Raises StateNotFoundError and VersionConflictError.
         """
-        call = self._begin("delete", timeout_s, request_id)
-        operation = self._write(call, key, Op.DELETE, b"", expected_version)
+        call = self._begin("delete", timeout_s, request_id, lock)
+        self._delete(call, key, expected_version)
+
+    def _delete(self, call: Call, key: str, expected: int, intent: bytes = b"") -> None:
+        operation = self._write(call, key, Op.DELETE, b"", expected, intent)
         ticket = self._calls.cache.begin_write(call.session, operation)
         try:
             reply = self._one(call, operation)
@@ -354,6 +383,25 @@ class Collection(Generic[S]):
         for row in page.entries:
             self._calls.cache.saw_row(slot_of(info.id, row.key, len(info.owners)), epoch, row.revision)
 
+    def _recalled(self, call: Call, key: str) -> tuple[S, bool]:
+        """What the update of the call's request id stored, and True; else what is stored, and False."""
+        if call.request_id is not None:
+            value, applied = self._recall(call, key, Op.SET, UPDATE)
+            return state_of(self.category, key, value), applied
+        check_key(key, self._calls.limits)
+        read = call.session.read(self._name, key, call.deadline_s)
+        current = self._opened(self._ask(call, read, self._calls.cache.begin_read(call.session, read)))
+        return (self._missing(key) if current is None else current), False
+
+    def _recall(self, call: Call, key: str, op: Op, intent: bytes) -> tuple[Reply, bool]:
+        """The result of the write of the call's request id, and True; else the last committed state, and False."""
+        check_key(key, self._calls.limits)
+        asked = call.session.recall(self._name, key, op, intent, call.request_id or "", call.deadline_s)
+        reply = self._one(call, asked)
+        value = reply.value if isinstance(reply, Recalled) else reply
+        self._calls.cache.passed((self._name, key), value)
+        return value, value is not reply
+
     def _found(
         self, operation: str, key: str, consistency: Consistency, at_least: str | None, timeout_s: float | None
     ) -> S | None:
@@ -416,6 +464,9 @@ class Collection(Generic[S]):
         if self._calls.transport.has_pushes():
             self._calls.transport.take_in()
 
+    def _missing(self, key: str) -> NoReturn:
+        raise StateNotFoundError(f"{self._name} {key!r} does not exist", category=self._name, key=key)
+
     def _decoded(self, key: str, reply: Reply) -> S | None:
         return None if isinstance(reply, Absent) else state_of(self.category, key, reply)
 
@@ -436,7 +487,13 @@ class Collection(Generic[S]):
             self._calls.cache.end_writes([ticket])
         return result
 
-    def _begin(self, operation: str, timeout_s: float | None, request_id: str | None = None) -> Call:
+    def _begin(
+        self,
+        operation: str,
+        timeout_s: float | None,
+        request_id: str | None = None,
+        lock: Fence | None = None,
+    ) -> Call:
         """Every public operation begins here: its deadline, its count, the session, its category registered."""
         deadline_s = self._calls.deadline(timeout_s)
         name = f"{self.category.name}.{operation}"
@@ -445,7 +502,7 @@ class Collection(Generic[S]):
         if not self._ensured:
             session = self._calls.ensure(self.category, deadline_s)
             self._ensured = True
-        return Call(name, session, deadline_s, request_id)
+        return Call(name, session, deadline_s, request_id, lock)
 
     def _one(self, call: Call, operation: Operation) -> Reply:
         outcomes = self._calls.run(call.session, [operation], call.name)
@@ -456,7 +513,9 @@ class Collection(Generic[S]):
             raise completed(self.category, outcome)
         return outcome
 
-    def _write(self, call: Call, key: str, op: Op, body: bytes, expected: int) -> Operation:
+    def _write(  # noqa: PLR0917  # private, and each call names what it gives in this order
+        self, call: Call, key: str, op: Op, body: bytes, expected: int, intent: bytes = b""
+    ) -> Operation:
         return call.session.write(
             self.category.name,
             check_key(key, self._calls.limits),
@@ -466,6 +525,8 @@ class Collection(Generic[S]):
             deadline_s=call.deadline_s,
             now_ms=time.time_ns() // 1_000_000,
             request_id=call.request_id,
+            token=token_of(call.lock, self._name, key),
+            intent=intent,
         )
 
     def _encoded(self, state: S) -> tuple[str, bytes, S]:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lightning_state.actors.client._sync.client import StateClient
+from lightning_state.actors.client._sync.lock import Lock
 from lightning_state.actors.errors import LightningStateError
 from lightning_state.actors.models import AgentState, AgentStatus, ResearchState, VerificationState
 
@@ -89,6 +90,10 @@ class LightningStateService:
     def invalidate_category(self, category: str) -> None:
         """Forget every key and list of a category in this process's cache."""
         self.client.cache.invalidate_category(category)
+
+    def acquire_lock(self, category: str, key: str, *, ttl_s: float = 30.0, wait_s: float = 10.0) -> Lock:
+        """A lease for a `with` block, which releases it; see `StateClient.lock`."""
+        return self.client.lock(category, key, ttl_s=ttl_s, wait_s=wait_s)
 
     def get_metrics(self) -> dict[str, Any]:
         """The client's own counts."""

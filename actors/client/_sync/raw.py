@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from lightning_state.actors.client._async.collection import Consistency
+from lightning_state.actors.client._async.collection import UPDATE, Consistency
 from lightning_state.actors.client._sync.collection import Collection
 from lightning_state.actors.client.calling import Call
 from lightning_state.actors.client.decoding import completed
+from lightning_state.actors.client.fencing import Fence
 from lightning_state.actors.client.pages import merge_entries
 from lightning_state.actors.client.stored import StoredPage, StoredState, entry_of, stored_of
 from lightning_state.actors.core.checks import check_body, check_key
-from lightning_state.actors.core.messages import Absent
+from lightning_state.actors.core.messages import Absent, Value
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.session import Operation
 from lightning_state.actors.errors import InvalidStateError, LightningStateError
@@ -57,17 +58,19 @@ class RawCollection(Collection[Any]):
         *,
         expected_version: int | None = None,
         request_id: str | None = None,
+        intent: bytes = b"",
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> StoredState:
         """Store the state in a JSON document under its key.
 
-        `expected_version` None: the `version` in the document, 0 without one. Raises InvalidStateError when the
-        document does not fit or names another id.
+        `expected_version` None: the `version` in the document, 0 without one. `intent`: see `Write`; `recall_raw` asks
+        for it first. Raises InvalidStateError when the document does not fit or names another id.
         """
-        call = self._begin("set", timeout_s, request_id)
-        body, version = self._checked(key, document)
+        call = self._begin("set", timeout_s, request_id, lock)
+        body, version = self.checked(key, document)
         expected = version if expected_version is None else expected_version
-        reply = self._one(call, self._write(call, key, Op.SET, body, expected))
+        reply = self._one(call, self._write(call, key, Op.SET, body, expected, intent))
         return stored_of(self.category.name, key, reply, body)
 
     def set_many_raw(
@@ -76,17 +79,18 @@ class RawCollection(Collection[Any]):
         *,
         expected_version: int | None = None,
         request_id: str | None = None,
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> dict[str, StoredState | LightningStateError]:
         """Id → the stored state, or the error of that id: each is stored on its own; one round trip per shard."""
-        call = self._begin("set_many", timeout_s)
+        call = self._begin("set_many", timeout_s, lock=lock)
         results: dict[str, StoredState | LightningStateError] = dict.fromkeys(
             self._batch(documents), LightningStateError()
         )
         sent: dict[str, tuple[Operation, bytes]] = {}
         for key, document in documents.items():
             try:
-                body, version = self._checked(key, document)
+                body, version = self.checked(key, document)
                 expected = version if expected_version is None else expected_version
                 each = replace(call, request_id=None if request_id is None else f"{request_id}/{key}")
                 sent[key] = self._write(each, key, Op.SET, body, expected), body
@@ -107,11 +111,13 @@ class RawCollection(Collection[Any]):
         *,
         expected_version: int,
         request_id: str | None = None,
+        intent: bytes = b"",
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> StoredState:
         """Apply a JSON merge patch inside the shard, atomically."""
-        call = self._begin("patch", timeout_s, request_id)
-        return self._change_raw(call, key, Op.PATCH, self._json(patch), expected_version)
+        call = self._begin("patch", timeout_s, request_id, lock)
+        return self._change_raw(call, key, Op.PATCH, self._json(patch), expected_version, intent)
 
     def update_status_raw(
         self,
@@ -120,11 +126,13 @@ class RawCollection(Collection[Any]):
         *,
         expected_version: int,
         request_id: str | None = None,
+        intent: bytes = b"",
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> StoredState:
         """Change the status inside the shard, atomically."""
-        call = self._begin("update_status", timeout_s, request_id)
-        return self._change_raw(call, key, Op.STATUS, status.encode(), expected_version)
+        call = self._begin("update_status", timeout_s, request_id, lock)
+        return self._change_raw(call, key, Op.STATUS, status.encode(), expected_version, intent)
 
     def update_progress_raw(
         self,
@@ -133,11 +141,40 @@ class RawCollection(Collection[Any]):
         *,
         expected_version: int,
         request_id: str | None = None,
+        intent: bytes = b"",
+        lock: Fence | None = None,
         timeout_s: float | None = None,
     ) -> StoredState:
         """Record progress (fields by their JSON names) inside the shard, atomically."""
-        call = self._begin("update_progress", timeout_s, request_id)
-        return self._change_raw(call, key, Op.PROGRESS, self._json(changes), expected_version)
+        call = self._begin("update_progress", timeout_s, request_id, lock)
+        return self._change_raw(call, key, Op.PROGRESS, self._json(changes), expected_version, intent)
+
+    def delete_raw(
+        self,
+        key: str,
+        *,
+        expected_version: int,
+        request_id: str | None = None,
+        intent: bytes = b"",
+        lock: Fence | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Delete a state."""
+        self._delete(self._begin("delete", timeout_s, request_id, lock), key, expected_version, intent)
+
+    def recall_raw(
+        self, key: str, op: Op, request_id: str, *, intent: bytes = UPDATE, timeout_s: float | None = None
+    ) -> tuple[StoredState | None, bool]:
+        """What the write of this id left stored, and True; when it was not applied, what is stored, and False.
+
+        None: nothing, or it deleted. The same intent, by default that of `update`, goes with the write itself. Raises
+        IdempotencyMismatchError when the id is another write's.
+        """
+        call = self._begin("recall", timeout_s, request_id)
+        value, applied = self._recall(call, key, op, intent)
+        if not isinstance(value, Value) or value.body is None:
+            return None, applied
+        return stored_of(self.category.name, key, value), applied
 
     def list_raw(
         self,
@@ -153,13 +190,15 @@ class RawCollection(Collection[Any]):
         entries, following = merge_entries(parts, limit)
         return StoredPage(tuple(entry_of(self.category, entry) for entry in entries), following)
 
-    def _change_raw(self, call: Call, key: str, op: Op, change: bytes, expected: int) -> StoredState:
+    def _change_raw(  # noqa: PLR0917  # private, and each call names what it gives in this order
+        self, call: Call, key: str, op: Op, change: bytes, expected: int, intent: bytes
+    ) -> StoredState:
         check_body(change, self._calls.limits)
-        reply = self._one(call, self._write(call, key, op, change, expected))
+        reply = self._one(call, self._write(call, key, op, change, expected, intent))
         return stored_of(self.category.name, key, reply)
 
-    def _checked(self, key: str, document: bytes) -> tuple[bytes, int]:
-        """The canonical body of a document, and the version it names."""
+    def checked(self, key: str, document: bytes) -> tuple[bytes, int]:
+        """The canonical body of a document, and the version it names. Raises InvalidStateError as `set_raw` does."""
         limits = self._calls.limits
         state = self.category.decode(check_body(document, limits))
         name = self.category.key(state)

@@ -93,7 +93,7 @@ class Coordinated(Part):
     versions: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
     missing: int = 0
     """Answers to the questions of this stage."""
-    decision: Decision | None = None
+    verdict: Decision | None = None
     inquirers: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
     @property
@@ -220,7 +220,7 @@ class Coordinator:
         if isinstance(part, Inquiry):
             self._answer_inquiry(part, is_committed=False)
             return
-        decision = part.decision
+        decision = part.verdict
         if decision is None or not decision.is_committed:
             self._end(part, (decision and decision.refused) or _interrupted(part.transaction))
         else:
@@ -393,7 +393,7 @@ class Coordinator:
     def _decide(self, transaction: Coordinated) -> None:
         transaction.stage = Stage.DECIDING
         versions = [v for number in range(len(transaction.shares)) for v in transaction.versions.get(number, [])]
-        transaction.decision = Decision(True, versions, transaction.is_otherwise, None)
+        transaction.verdict = Decision(True, versions, transaction.is_otherwise, None)
         self._write_decision(transaction)
 
     def _abort(self, transaction: Coordinated, cause: Refused) -> None:
@@ -405,12 +405,13 @@ class Coordinator:
             self._end(transaction, refused)
             return
         transaction.stage = Stage.DECIDING
-        transaction.decision = Decision(False, [], transaction.is_otherwise, refused)
+        transaction.verdict = Decision(False, [], transaction.is_otherwise, refused)
         self._write_decision(transaction)
 
     def _write_decision(self, transaction: Coordinated) -> None:
         decision = Operation(transaction.request, transaction.principal, transaction.digest, [], part=transaction)
-        is_committed = transaction.decision is not None and transaction.decision.is_committed
+        is_committed = transaction.verdict is not None and transaction.verdict.is_committed
+        transaction.decision_body = transaction.verdict.encode() if transaction.verdict is not None else b""
         commit(self._host, [decision, *(transaction.writes if is_committed else [])])
 
     def _end(self, transaction: Coordinated, reply: Reply) -> None:

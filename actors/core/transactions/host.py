@@ -43,8 +43,8 @@ class Host(Protocol):
         """Answer a read that waited, now."""
         ...
 
-    def look(self, call: int, index: int, request: Check, /) -> None:
-        """Answer a Check of an own key, now or after a load."""
+    def read(self, call: int, index: int, request: Check, /) -> None:
+        """Answer a Check of an own key, now or later."""
         ...
 
     def check_place(self, slot: int, key: str, /) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
@@ -66,8 +65,6 @@ class Stage(Enum):
 class HeldPart(Part):
     """The keys of one transaction that is decided elsewhere."""
 
-    slot: int = field(kw_only=True)
-    """Where it is decided."""
     stage: Stage = Stage.ACQUIRING
     callers: list[tuple[int, int, Prepare]] = field(default_factory=list[tuple[int, int, Prepare]])
     """Who waits for it to be prepared."""
@@ -147,7 +144,7 @@ class Participant:
             digest=digest,
             size=request.size,
             present=request.present,
-            slot=request.slot,
+            decided_in=request.slot,
             callers=[(call, index, request)],
         )
         operations = [
@@ -207,7 +204,7 @@ class Participant:
         if part.stage is Stage.PREPARING:
             part.stage = Stage.PREPARED
             part.since_us = self._host.now_us
-            part.holds = True
+            part.holds = part.is_promised = True
             if part.decision is not None:
                 self._carry_out(part)
                 return
@@ -223,32 +220,32 @@ class Participant:
         else:
             self._alarms.at(self._host.now_us + _RETRY_US, partial(self._carry_out, part))
 
-    def restore(self, rows: Iterable[JournalRow]) -> None:
-        """Hold what earlier owners of these slots held, and ask how it was decided."""
-        for row in rows:
-            name = (row.principal, row.transaction)
-            hold = hold_of(row)
-            part = self._parts.get(name)
-            if part is None:
-                part = self._parts[name] = HeldPart(
-                    transaction=row.transaction,
-                    principal=row.principal,
-                    digest=row.digest,
-                    size=row.transaction_size,
-                    present={},
-                    slot=hold.slot,
-                    stage=Stage.PREPARED,
-                    holds=True,
-                    time_us=row.time_us,
-                    since_us=self._host.now_us,
-                )
-                self._alarms.at(0, partial(self._ask, part))
-            write = Write(row.slot, row.epoch, row.key, hold.op, b"", ANY, row.transaction, 0, fresh=True)
-            operation = Operation(
-                write, row.principal, row.digest, [], looked_up=True, change=hold.change, part=part, is_decided=True
+    def restore(self, row: JournalRow) -> None:
+        """Hold what an earlier owner of the slot held, and ask how it was decided."""
+        name = (row.principal, row.transaction)
+        hold = hold_of(row)
+        part = self._parts.get(name)
+        if part is None:
+            part = self._parts[name] = HeldPart(
+                transaction=row.transaction,
+                principal=row.principal,
+                digest=row.digest,
+                size=row.transaction_size,
+                present={},
+                decided_in=hold.slot,
+                is_promised=True,
+                stage=Stage.PREPARED,
+                holds=True,
+                time_us=row.time_us,
+                since_us=self._host.now_us,
             )
-            self._host.enqueue([operation], is_promised=True)
-            part.operations.append(operation)
+            self._alarms.at(0, partial(self._ask, part))
+        write = Write(row.slot, row.epoch, row.key, hold.op, b"", ANY, row.transaction, 0, fresh=True)
+        operation = Operation(
+            write, row.principal, row.digest, [], looked_up=True, change=hold.change, part=part, is_decided=True
+        )
+        self._host.enqueue([operation], is_promised=True)
+        part.operations.append(operation)
 
     def disown(self, refused: Refused) -> None:
         """Own nothing any more."""
@@ -328,8 +325,9 @@ class Participant:
         for operation in part.operations:
             # The decision may have been made long ago: what caches have may be as old (C8).
             self._doubt(operation)
-        inquire = Inquire(part.slot, 0, part.principal, part.transaction)
-        self._questions.ask(part.slot, [inquire], _ASK_MS, partial(self._told, part))
+        slot = part.decided_in or 0
+        inquire = Inquire(slot, 0, part.principal, part.transaction)
+        self._questions.ask(slot, [inquire], _ASK_MS, partial(self._told, part))
 
     def _told(self, part: HeldPart, replies: Replies) -> None:
         part.is_asking = False

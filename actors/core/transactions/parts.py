@@ -89,7 +89,7 @@ class Questions:
         self._asked[ticket] = then
         self._own[ticket] = [None] * len(checks)
         for index, check in enumerate(checks):
-            self._host.look(-ticket, index, check)
+            self._host.read(-ticket, index, check)
 
     def answered_self(self, ticket: int, index: int, reply: Reply) -> None:
         """One of the answers to `ask_self`. They are taken by `take`, not in the middle of whatever happens now."""

@@ -20,6 +20,10 @@ class Decision(msgspec.Struct, frozen=True, array_like=True):
     refused: Refused | None
     """Why it was aborted."""
 
+    def encode(self) -> bytes:
+        """The body of its row."""
+        return _encode(self)
+
 
 class Hold(msgspec.Struct, frozen=True, array_like=True):
     """The body of a PREPARE row: all that is needed to carry it out."""
@@ -51,17 +55,8 @@ def changes_revision(operation: Operation) -> bool:
     return operation.change is not None and (part is None or part.writes_as is None)
 
 
-def part_row(
-    operation: Operation,
-    part: Part,
-    slot: Slot,
-    *,
-    revision: int,
-    now_us: int,
-    decision: Decision | None,
-    decided_in: int | None,
-) -> JournalRow:
-    """The row of a part's operation in the next commit. `decision`: of a coordinator; `decided_in`: of a participant.
+def part_row(operation: Operation, part: Part, slot: Slot, revision: int, now_us: int) -> JournalRow:
+    """The row of a part's operation in the next commit.
 
     Rows by which the transaction is over here have its id as their request id, to be found by: the decision, and what
     another shard's decision changes or lets go.
@@ -86,7 +81,7 @@ def part_row(
     )
     replace = msgspec.structs.replace
     if isinstance(request, Transact):
-        return replace(row, op=Op.DECIDE, body=_encode(decision))
+        return replace(row, op=Op.DECIDE, body=part.decision_body)
     if not isinstance(request, Write) or change is None:
         return replace(row, transaction="", transaction_size=0)
     if part.writes_as is Op.ABORT:
@@ -94,6 +89,7 @@ def part_row(
     time_us = max(row.time_us, operation.base.updated_us if operation.base is not None else 0)
     row = replace(row, time_us=time_us, schema_version=change.schema_version, indexes=change.indexes)
     if part.writes_as is Op.PREPARE:
-        return replace(row, op=Op.PREPARE, request_id="", body=_encode(Hold(decided_in or 0, request.op, change)))
-    request_id = part.transaction if decided_in is not None else ""
+        hold = Hold(part.decided_in or 0, request.op, change)
+        return replace(row, op=Op.PREPARE, request_id="", body=_encode(hold))
+    request_id = "" if part.decided_in is None else part.transaction
     return replace(row, op=request.op, request_id=request_id, body=change.body, version=change.version)

@@ -25,7 +25,7 @@ from lightning_state.actors.core.transactions.coordinator import Coordinated, Co
 from lightning_state.actors.core.transactions.host import Host
 from lightning_state.actors.core.transactions.participant import HeldKey, HeldPart, Participant
 from lightning_state.actors.core.transactions.parts import Alarms, Questions, Replies
-from lightning_state.actors.core.transactions.rows import part_row
+from lightning_state.actors.errors import NotOwnerError
 
 Place = tuple[int, str]
 """(slot, key)."""
@@ -72,11 +72,20 @@ class Transactions:
         elif isinstance(request, Finish):
             self._participant.finish(call, index, request)
         else:
+            slot = self._shard.slots.get(request.slot)
+            if slot is None or slot.epoch != request.epoch:
+                raise NotOwnerError(f"slot {request.slot} is not owned here under the epoch {request.epoch}")
             self._coordinator.inquire(call, index, request)
 
     def waits(self, call: int, index: int, request: Get | List | Check, places: Iterable[Place]) -> bool:
-        """Whether a read has to wait for decisions about these places; then it is done again after them."""
+        """Whether a read has to wait for decisions about these places; then it is done again after them.
+
+        A Check that has no patience is answered.
+        """
         found = {place for place in places if self.holds(place)}
+        if found and isinstance(request, Check) and not request.is_patient:
+            self._shard.respond(call, index, held(self._shard.category_of(request.slot), request.key))
+            return True
         if found:
             waiting = _Waiting(call, index, request, found)
             for place in found:
@@ -100,11 +109,6 @@ class Transactions:
         head = queue[0] if queue else None
         return head is not None and head.part is not None and head.part.holds and isinstance(head.request, Write)
 
-    def refuse_held(self, request: Check) -> Refused | None:
-        """The answer to a Check of a key that is held; None: it is not."""
-        place = (request.slot, request.key)
-        return held(self._shard.category_of(request.slot), request.key) if self.holds(place) else None
-
     # -- what the shard tells ---
 
     def decided(self, operation: Operation) -> None:
@@ -126,24 +130,6 @@ class Transactions:
             self._coordinator.refused(part, refused)
         elif isinstance(part, HeldPart):
             self._participant.refused(part, refused)
-
-    def row(self, operation: Operation, revision: int, now_us: int) -> JournalRow | None:
-        """The operation's row in the next commit; None: it is no part of a transaction."""
-        part = operation.part
-        if part is None:
-            return None
-        slot = self._shard.slots[operation.request.slot]
-        decision = part.decision if isinstance(part, Coordinated) else None
-        decided_in = part.slot if isinstance(part, HeldPart) else None
-        return part_row(
-            operation,
-            part,
-            slot,
-            revision=revision,
-            now_us=now_us,
-            decision=decision,
-            decided_in=decided_in,
-        )
 
     def committed(self, operation: Operation, row: JournalRow) -> None:
         """The row of a part's operation is durable, and applied."""
@@ -194,9 +180,9 @@ class Transactions:
         """Ask to be woken for it."""
         self._alarms.set()
 
-    def restore(self, rows: Iterable[JournalRow]) -> None:
-        """Hold what earlier owners held."""
-        self._participant.restore(rows)
+    def restore(self, row: JournalRow) -> None:
+        """Hold what an earlier owner held."""
+        self._participant.restore(row)
 
     def disown(self, refused: Refused) -> None:
         """Own nothing any more."""

@@ -32,6 +32,7 @@ Consistency = Literal["cached", "linearizable"]
 
 _UPDATE_ATTEMPTS = 32
 _JSON = {"Content-Type": "application/json"}
+_UPDATE = {**_JSON, "Idempotency-Intent": "update"}
 _PATCH = {"Content-Type": "application/merge-patch+json"}
 
 
@@ -130,11 +131,17 @@ class HttpCollection(Generic[S]):
     ) -> S:
         """Replace a state by `fn(state)`, read again and re-applied when another writer was faster; bounded."""
         deadline_s = self._calls.deadline(timeout_s)
-        current = self.get(key, consistency="linearizable", timeout_s=timeout_s)
+        current, applied = self._recalled(key, request_id, timeout_s)
+        if applied:
+            return current
         for attempt in range(1, _UPDATE_ATTEMPTS + 1):
             left_s = max(0.0, deadline_s - time.monotonic())
+            changed = fn(current)
+            if self._key(changed) != key:
+                raise InvalidStateError(f"{self.category.name} {key!r}: an update cannot change the key of a state")
             try:
-                return self.set(fn(current), expected_version=current.version, request_id=request_id, timeout_s=left_s)
+                body, version = self.category.encode(changed), current.version
+                return self._change("set", "PUT", key, "", body, _UPDATE, version, request_id, left_s)
             except VersionConflictError as conflict:
                 if attempt == _UPDATE_ATTEMPTS or time.monotonic() >= deadline_s:
                     raise
@@ -186,6 +193,15 @@ class HttpCollection(Generic[S]):
         answer = self._calls.run(f"{self.category.name}.list", sending, self.category)
         page: _Page = pieces(answer.content, _Page)
         return StatePage(tuple(self.category.decode(bytes(item)) for item in page.items), page.cursor)
+
+    def _recalled(self, key: str, request_id: str | None, timeout_s: float | None) -> tuple[S, bool]:
+        """What the update of this id stored, and True; else what is stored, and False."""
+        if request_id is None:
+            return self.get(key, consistency="linearizable", timeout_s=timeout_s), False
+        sending = self._reading("POST", state_path(self.category.name, key, "/~recall"), timeout_s)
+        sending.content, sending.headers = self._json({"requestId": request_id}), dict(_JSON)
+        answer = self._calls.run(f"{self.category.name}.recall", sending, self.category)
+        return self.category.decode(answer.content), answer.headers.get("idempotency-replayed") == "true"
 
     def _change(  # noqa: PLR0917  # private, and each call names what it gives in this order
         self,

@@ -17,6 +17,7 @@ from lightning_state.actors.core.messages import (
     List,
     Page,
     Pending,
+    Recall,
     Refused,
     Resolution,
     Resolve,
@@ -29,6 +30,7 @@ from lightning_state.actors.core.session import BUSY, MOVED, SETTLING, Again, Do
 from lightning_state.actors.errors import (
     ClientClosedError,
     DeadlineExceededError,
+    InvalidStateError,
     NotOwnerError,
     OutcomeUnknownError,
     OverloadedError,
@@ -122,6 +124,15 @@ def test_resolve_has_a_number_and_an_epoch(session: Session) -> None:
     assert isinstance(request, Resolve)
     assert (request.seq, request.epoch, request.request_id) == (1, 7 + shard, "mine")
     assert session.answered(operation, Resolution(True, 3), 0.0, 0.0) == Done(Resolution(True, 3))
+
+
+def test_a_recall_has_no_number(session: Session) -> None:
+    operation = session.recall("agents", "k", Op.SET, b"i", "mine", DEADLINE_S)
+    shard, request = session.send(operation, 0.0)
+    assert request == Recall(session.route(operation)[0], "k", Op.SET, b"i", "mine")
+    assert (operation.seq, shard) == (0, session.route(operation)[1])
+    with pytest.raises(InvalidStateError):
+        session.recall("agents", "k", Op.SET, b"i", "", DEADLINE_S)
 
 
 def test_an_unknown_category_is_refused_before_anything_is_numbered(session: Session) -> None:

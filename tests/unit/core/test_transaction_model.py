@@ -17,6 +17,7 @@ from lightning_state.actors.core.messages import (
     ANY,
     PROTOCOL,
     Absent,
+    Check,
     Decided,
     Finish,
     Frame,
@@ -192,7 +193,7 @@ class Process:
 
 def part_key(part: Any) -> Any:
     if isinstance(part, Coordinated):
-        return part.transaction, part.stage, part.holds, part.is_over, part.missing, tuple(part.asked), part.decision
+        return part.transaction, part.stage, part.holds, part.is_over, part.missing, tuple(part.asked), part.verdict
     if isinstance(part, HeldPart):
         return part.transaction, part.stage, part.holds, part.is_over, part.decision, part.is_asking, len(part.callers)
     return None
@@ -588,19 +589,30 @@ def aborts_without_a_row(self: Coordinator, transaction: Coordinated, cause: Ref
 
 def makes_half_of_its_writes(self: Coordinator, transaction: Coordinated) -> None:
     decision = Operation(transaction.request, transaction.principal, transaction.digest, [], part=transaction)
-    is_committed = transaction.decision is not None and transaction.decision.is_committed
+    is_committed = transaction.verdict is not None and transaction.verdict.is_committed
+    transaction.decision_body = transaction.verdict.encode() if transaction.verdict else b""
     commit(self._host, [decision, *(transaction.writes[:1] if is_committed else [])])
 
 
 def answers_before_the_row(self: Coordinator, transaction: Coordinated) -> None:
     decide(self, transaction)
     for waiter in transaction.waiters:
-        versions = transaction.decision.versions if transaction.decision else []
+        versions = transaction.verdict.versions if transaction.verdict else []
         self._host.respond(waiter.call, waiter.index, Decided(versions, 0))
     transaction.waiters.clear()
 
 
 decide = Coordinator._decide
+
+
+def reads_what_is_held(self: Shard, call: int, index: int, request: Get | Check) -> None:
+    if isinstance(request, Check):
+        self._answer(call, index, request)
+    else:
+        read(self, call, index, request)
+
+
+read = Shard.read
 
 
 def lets_go_when_nobody_tells(self: Participant, part: HeldPart) -> None:
@@ -617,7 +629,7 @@ looked_up = Participant.looked_up
 
 MUTANTS = {
     "reads are not checked again": (Coordinator, "_check_reads", decides_without_checking_reads, "write skew"),
-    "keys held by others pass the check": (Shard, "look", Shard._answer, "write skew"),
+    "keys held by others pass the check": (Shard, "read", reads_what_is_held, "write skew"),
     "decides before all are prepared": (Coordinator, "_prepare_next", decides_before_all_are_prepared, "a crash"),
     "abort is told before its row": (Coordinator, "_abort", aborts_without_a_row, "a loss"),
     "commit is told before its row": (Coordinator, "_decide", answers_before_the_row, "a crash"),

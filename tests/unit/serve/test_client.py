@@ -102,6 +102,21 @@ def test_the_blocking_client_does_over_a_socket_what_the_actors_client_does(bloc
     assert blocking.metrics()["calls"]["agents.set"] == 2  # update sets too
 
 
+async def test_a_repeated_update_returns_the_first_result(state: AsyncHttpStateClient) -> None:
+    await state.agents.set(agent(performance_metrics={"n": 0}))
+
+    def increment(current: AgentState) -> AgentState:
+        return current.replace(performance_metrics={"n": current.performance_metrics["n"] + 1})
+
+    first = await state.agents.update("a-1", increment, request_id="mine")
+    await state.agents.update("a-1", increment)
+    assert await state.agents.update("a-1", increment, request_id="mine") == first
+    assert (await state.agents.get("a-1")).performance_metrics == {"n": 2}
+    with pytest.raises(InvalidStateError):
+        await state.agents.update("a-1", lambda _: agent("a-2"))
+    assert not await state.agents.exists("a-2")
+
+
 async def test_refusals_are_the_actors_own_errors(state: AsyncHttpStateClient, service: LocalService) -> None:
     first = await state.agents.set(agent(status=AgentStatus.READY))
     with pytest.raises(VersionConflictError) as conflict:
@@ -231,7 +246,7 @@ async def test_a_busy_service_is_asked_again_a_few_times(state: AsyncHttpStateCl
     assert (await state.agents.set(agent())).version == 1
     service.refuse_next.extend([overloaded] * 200)
     with pytest.raises(OverloadedError):
-        await state.agents.get("a-1", timeout_s=1.0)
+        await state.agents.get("a-1", timeout_s=20.0)
 
 
 async def test_a_deadline_holds(state: AsyncHttpStateClient, service: LocalService) -> None:

@@ -153,6 +153,52 @@ async def test_the_same_idempotency_key_writes_once(http: httpx.AsyncClient) -> 
     assert problem(other) == (409, "idempotency_mismatch")
 
 
+@pytest.mark.parametrize("match", ["*", '"1", "9"'])
+async def test_the_same_idempotency_key_writes_once_under_a_condition_that_reads(
+    http: httpx.AsyncClient, match: str
+) -> None:
+    """The version moved with the first writing: what is asked is the same all the same."""
+    await put(http)
+    headers = {"If-Match": match, "Idempotency-Key": "once"}
+    first = await http.patch("/v1/agents/a-1", json={"properties": {"n": 1}}, headers=headers)
+    assert (first.status_code, first.headers["etag"]) == (200, '"2"')
+    again = await http.patch("/v1/agents/a-1", json={"properties": {"n": 1}}, headers=headers)
+    assert (again.status_code, again.content, again.headers["etag"]) == (200, first.content, '"2"')
+    other = await http.patch("/v1/agents/a-1", json={"properties": {"n": 2}}, headers=headers)
+    assert problem(other) == (409, "idempotency_mismatch")
+    gone = {"If-Match": '"2", "9"', "Idempotency-Key": "gone"}
+    for _ in range(2):
+        assert (await http.delete("/v1/agents/a-1", headers=gone)).status_code == 204
+    assert (await http.patch("/v1/agents/a-1", json={"properties": {"n": 1}}, headers=headers)).content == first.content
+    never = await http.delete("/v1/agents/a-1", headers={"If-Match": match, "Idempotency-Key": "never"})
+    assert problem(never) == (412, "version_conflict")
+
+
+async def test_what_cannot_be_stored_is_refused_before_its_condition_is_looked_at(http: httpx.AsyncClient) -> None:
+    for body in (b"nonsense", b'{"agentId":"a-1","agentType":3}', b'{"agentId":"a-2","agentType":"x"}'):
+        headers = {"If-Match": "*", "content-type": "application/json"}
+        assert problem(await http.put("/v1/agents/a-1", content=body, headers=headers)) == (422, "invalid_state")
+
+
+async def test_an_update_is_recalled_before_it_is_worked_out(http: httpx.AsyncClient) -> None:
+    assert problem(await http.post("/v1/agents/a-1/~recall", json={"requestId": "u"})) == (404, "not_found")
+    await put(http)
+    before = await http.post("/v1/agents/a-1/~recall", json={"requestId": "u"})
+    assert (before.status_code, before.headers["idempotency-replayed"], before.headers["etag"]) == (200, "false", '"1"')
+    headers = {"If-Match": '"1"', "Idempotency-Key": "u", "Idempotency-Intent": "update"}
+    done = await http.put("/v1/agents/a-1", json=agent(agentType="y"), headers=headers)
+    await put(http)
+    after = await http.post("/v1/agents/a-1/~recall", json={"requestId": "u"})
+    assert (after.headers["idempotency-replayed"], after.headers["etag"]) == ("true", '"2"')
+    assert after.content == done.content
+    repeated = await http.put("/v1/agents/a-1", json=agent(agentType="z"), headers={**headers, "If-Match": '"3"'})
+    assert repeated.content == done.content
+    another = await http.post("/v1/agents/a-1/~recall", json={"requestId": "u", "intent": "another"})
+    assert problem(another) == (409, "idempotency_mismatch")
+    bad = await http.put("/v1/agents/a-1", json=agent(), headers={**headers, "Idempotency-Intent": " "})
+    assert problem(bad) == (400, "bad_request")
+
+
 async def test_the_fate_of_a_write_can_be_asked_for(http: httpx.AsyncClient) -> None:
     await http.put("/v1/agents/a-1", json=agent(), headers={**NEW, "Idempotency-Key": "done"})
     done = await http.post("/v1/agents/a-1/~resolve", json={"requestId": "done"})

@@ -89,7 +89,7 @@ def acknowledged_before_the_commit(patch: pytest.MonkeyPatch) -> None:
         _, operations, rows = self._committing
         for operation, row in zip(operations, rows, strict=True):
             for waiter in operation.waiters:
-                self._respond(waiter.call, waiter.index, replies.result(row))
+                self.respond(waiter.call, waiter.index, replies.result(operation, row))
             operation.waiters.clear()
 
     patch.setattr(Shard, "_begin_commit", eager)
@@ -129,7 +129,7 @@ def load_overwrites_a_newer_commit(patch: pytest.MonkeyPatch) -> None:
         slot = self._owned(request.slot)
         entry = self.hot.get(request.slot, request.key)
         if entry is not None:
-            self._respond(call, index, replies.found(request.slot, slot, entry))
+            self.respond(call, index, replies.found(request.slot, slot, entry))
         else:
             self._load(request.slot, request.key).reads.append((call, index))
 
