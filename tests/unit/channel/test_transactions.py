@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 
 import pytest
 from tests.channel_service import ChannelService, eventually
@@ -19,6 +20,10 @@ from lightning_state.actors.errors import (
     TransactionTooLargeError,
 )
 from lightning_state.actors.models import AgentState
+
+aborting = partial(pytest.raises, TransactionAbortedError)
+outgrowing = partial(pytest.raises, TransactionTooLargeError)
+dividing = partial(pytest.raises, ZeroDivisionError)
 
 
 @pytest.fixture
@@ -84,7 +89,7 @@ def test_c4_nothing_is_written_when_a_read_key_has_changed(service: ChannelServi
     for key in (a, c):
         state.agents.set(agent(key))
     for read in (a, c):
-        with pytest.raises(TransactionAbortedError) as caught, state.transaction() as tx:
+        with aborting() as caught, state.transaction() as tx:
             tx.agents.get(read)
             state.agents.patch(read, {"agentType": "other"}, expected_version=ANY)
             tx.agents.set(agent(b))
@@ -98,7 +103,7 @@ def test_c4_nothing_is_written_when_a_read_key_has_changed(service: ChannelServi
 def test_c4_nothing_is_held_after_an_abort(service: ChannelService, state: StateClient) -> None:
     a, b, c = (keys_of(service, shard)[0] for shard in range(3))
     state.agents.set(agent(c))
-    with pytest.raises(TransactionAbortedError), state.transaction() as tx:
+    with aborting(), state.transaction() as tx:
         tx.agents.set(agent(a))
         tx.agents.set(agent(b))
         tx.agents.set(agent(c))  # exists
@@ -114,7 +119,7 @@ def held(service: ChannelService, shard: int) -> int:
 
 
 def test_a_block_that_raises_writes_nothing(state: StateClient) -> None:
-    with pytest.raises(ZeroDivisionError), state.transaction() as tx:
+    with dividing(), state.transaction() as tx:
         tx.agents.set(agent("a"))
         raise ZeroDivisionError
     assert tx.outcome is TransactionOutcome.ABORTED
@@ -133,7 +138,7 @@ def test_a_key_is_written_once(state: StateClient) -> None:
 
 def test_a_transaction_has_a_most_of_keys(service: ChannelService, state: StateClient) -> None:
     del service
-    with pytest.raises(TransactionTooLargeError) as caught, state.transaction() as tx:
+    with outgrowing() as caught, state.transaction() as tx:
         for n in range(129):
             tx.agents.set(agent(f"a{n}"))
     assert caught.value.limit == 128
@@ -151,7 +156,7 @@ def test_c4_a_read_only_transaction_is_a_snapshot(service: ChannelService, state
         tx.agents.get(a)
         tx.agents.get(b)
     assert tx.outcome is TransactionOutcome.COMMITTED
-    with pytest.raises(TransactionAbortedError), state.transaction() as tx:
+    with aborting(), state.transaction() as tx:
         tx.agents.get(a)
         state.agents.patch(a, {"agentType": "other"}, expected_version=ANY)
         tx.agents.get(b)

@@ -131,9 +131,9 @@ def load_overwrites_a_newer_commit(patch: pytest.MonkeyPatch) -> None:
         if entry is not None:
             self.respond(call, index, replies.found(request.slot, slot, entry))
         else:
-            self._load(request.slot, request.key).reads.append((call, index))
+            self._load(request.slot, request.key).reads.append((call, index, False))
 
-    patch.setattr(Shard, "_read", naive)
+    patch.setattr(Shard, "_answer", naive)
 
 
 def two_owners_without_epoch_check(patch: pytest.MonkeyPatch) -> None:
