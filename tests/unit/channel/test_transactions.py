@@ -7,8 +7,9 @@ from functools import partial
 
 import pytest
 from tests.channel_service import ChannelService, eventually
+from tests.transaction_traffic import TransactionTraffic
 
-from lightning_state.actors.client import StateClient
+from lightning_state.actors.client import StateClient, Transaction
 from lightning_state.actors.client.transactions import DeleteOp, PatchOp, SetOp, TransactionOutcome
 from lightning_state.actors.core.messages import ANY
 from lightning_state.actors.core.rows import Op
@@ -195,10 +196,7 @@ def test_transact_runs_again_after_a_conflict(service: ChannelService, state: St
     state.agents.set(agent(a, "0"))
     runs: list[int] = []
 
-    def add(tx: object) -> str:
-        from lightning_state.actors.client._sync.transaction import Transaction
-
-        assert isinstance(tx, Transaction)
+    def add(tx: Transaction) -> str:
         current = tx.agents.get(a)
         if not runs:
             state.agents.patch(a, {"agentType": "7"}, expected_version=ANY)
@@ -223,3 +221,15 @@ def test_c4_a_guarded_transaction_chooses_in_one_request(service: ChannelService
         )
     assert done.is_otherwise
     assert list(state.agents.get_many([a, b, c])) == [b, c]
+
+
+def test_c4_lists_and_a_bank_stay_whole_while_shards_are_killed(service: ChannelService) -> None:
+    lists = [f"list-{n}" for n in range(5)]
+    accounts = [f"account-{n}" for n in range(5)]
+    with TransactionTraffic(service.client, lists, accounts, timeout_s=5.0) as traffic:
+        for number in (0, 1, 2, 0, 1):
+            traffic.await_more(20)
+            service.restart(number)
+        traffic.await_more(20)
+    traffic.check()
+    eventually(lambda: all(not service.on_loop(lambda n=n: held(service, n)) for n in range(3)))
