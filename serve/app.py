@@ -22,6 +22,7 @@ from lightning_state.serve.metrics import RequestMetrics
 from lightning_state.serve.problems import problem_response
 from lightning_state.serve.resource import OPERATION
 from lightning_state.serve.routes.batches import Batches
+from lightning_state.serve.routes.cache import Caches
 from lightning_state.serve.routes.health import Health
 from lightning_state.serve.routes.lists import Lists
 from lightning_state.serve.routes.states import States
@@ -52,8 +53,9 @@ def build_app(
     metrics = RequestMetrics(replica)
     context = Context(client, Categories(client), limits, metrics, replica)
     app = FastAPI(title="lightning-state", openapi_url=None, redirect_slashes=False)
-    for noun in (States(context), Lists(context), Batches(context), VerlCalls(context), Health(context)):
-        app.router.routes.extend(noun.routes())
+    nouns = (States, Lists, Batches, Caches, VerlCalls, Health)
+    for noun in nouns:
+        app.router.routes.extend(noun(context).routes())
     app.router.default = _no_such_route
     bounded = BodyLimits(app, _most_bytes(limits), within_s=body_within_s)
     return Answering(Authentication(bounded, token_digest), metrics)

@@ -62,6 +62,18 @@ class Resolved(Body):
     version: int
 
 
+class InvalidateCategoryBody(Body):
+    """The category that caches are to forget."""
+
+    category: Name
+
+
+class InvalidateBody(InvalidateCategoryBody):
+    """The state that caches are to forget."""
+
+    id: Name
+
+
 class BatchGetBody(Body):
     """The ids to read."""
 

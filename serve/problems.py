@@ -24,6 +24,9 @@ _STATUS = {"client_closed": 503, "fenced": 503, "protocol": 503}
 _CLOSING = frozenset({401, 408, 413, 415})
 """Statuses that may be answered before the body was read: the connection cannot be used again."""
 
+_NOT_SHOWN = frozenset({"moment"})
+"""Details that answers have in another form: see `freshness`."""
+
 _INTERNAL = "the service failed; its log names the cause"
 
 
@@ -36,7 +39,7 @@ def problem(error: LightningStateError) -> dict[str, Any]:
     """The members of the problem document: the standard ones, `code`, `retryable`, and the error's details."""
     status = status_of(error)
     internal = status == HTTPStatus.INTERNAL_SERVER_ERROR
-    details = {} if internal else camel_case(error.details)
+    details = {} if internal else camel_case({k: v for k, v in error.details.items() if k not in _NOT_SHOWN})
     return {
         **details,
         "type": TYPE_PREFIX + error.code,

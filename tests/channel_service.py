@@ -128,13 +128,14 @@ class ChannelService:
         limits: Limits | None = None,
         cache: CacheSettings | None = None,
         categories: Sequence[Category[Any]] = (),
+        service_id: str = "id-1",
     ) -> None:
         self.name = "channels"
         limits = limits or Limits()
         settings = Settings(limits=limits, timeout_s=20, cache=cache or CacheSettings()).model_dump(
             mode="json", exclude={"data_dir"}
         )
-        self.directory = Directory(Directory.create(Identity(self.name, "id-1", shards, 8)), settings)
+        self.directory = Directory(Directory.create(Identity(self.name, service_id, shards, 8)), settings)
         for category in (*BUILT_IN, *categories):
             self.directory.register(
                 Register(category.name, category.import_path, category.hash, category.schema_version)

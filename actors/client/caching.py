@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from lightning_state.actors.core.cache import Cache
 from lightning_state.actors.core.cache_entries import Entry, KeyPlace, ListPlace, Place, Stamp, Ticket
 from lightning_state.actors.core.freshness import Seen
@@ -23,14 +21,17 @@ from lightning_state.actors.wire.pushes import Invalidations
 
 _ENTRY_BYTES = 1_500
 _BYTES_PER_BODY_BYTE = 6
-"""A decoded state takes about this much memory for each byte of its JSON, beside _ENTRY_BYTES."""
+"""A decoded state takes about this much memory for each byte of its JSON, beside _ENTRY_BYTES; a reply takes one."""
+
+Held = State | Value | Absent
+"""What is kept of a key: a state that may be shared, or the owner's reply, of which each reader makes its own."""
 
 Fresh = Mapping[int, tuple[int, int]]
 """Slot → (epoch, revision) that an answer must reflect."""
 
 
 class ClientCache:
-    """Safe from any thread. Hands out states that cannot be changed, and of others the body they are decoded from.
+    """Safe from any thread. What it keeps of a key is its caller's choice (`Held`), and there once.
 
     It is a `PushListener`; without a channel that tells it of changes it holds nothing.
     """
@@ -106,15 +107,13 @@ class ClientCache:
                 self._misses -= 1
             return good
 
-    def answered(self, ticket: Ticket, reply: Reply, state: State | None) -> Any:
-        """A read's answer; what to hand to others of it: see `held`."""
-        value = held(reply, state)
+    def answered(self, ticket: Ticket, reply: Reply, value: Held) -> None:
+        """A read's answer, and what to keep of it."""
         if isinstance(reply, Value | Absent):
             with self._lock:
-                self._note(reply)
-                size_bytes = _size_bytes(ticket.place[1], reply)
+                self._note(ticket, reply)
+                size_bytes = _size_bytes(ticket.place[1], reply, value)
                 self._cache.end_read(ticket, _stamp(reply), value, size_bytes, time.monotonic())
-        return value
 
     def give_up(self, tickets: Iterable[Ticket]) -> None:
         """Nobody waits for these reads any more. Harmless when they were answered."""
@@ -132,19 +131,16 @@ class ClientCache:
         with self._lock:
             return self._cache.begin_write((operation.category, operation.key), slot, shard)
 
-    def wrote(
-        self, ticket: Ticket, operation: Operation, reply: Reply, body: bytes | None, state: State | None
-    ) -> None:
-        """The owner applied an own write: this is what is stored since, unless it only told of an earlier sending."""
+    def wrote(self, ticket: Ticket, operation: Operation, reply: Reply, value: Held) -> None:
+        """The owner applied an own write: keep what is stored since, unless it only told of an earlier sending."""
         if not isinstance(reply, Value):
             return
         write = operation.template
-        reply = msgspec.structs.replace(reply, body=body)
         with self._lock:
-            self._note(reply)
+            self._note(ticket, reply)
             if isinstance(write, Write) and write.fresh and operation.tries == 1:
-                size_bytes = _size_bytes(ticket.place[1], reply)
-                self._cache.end_write(ticket, _stamp(reply), held(reply, state), size_bytes, time.monotonic())
+                size_bytes = _size_bytes(ticket.place[1], reply, value)
+                self._cache.end_write(ticket, _stamp(reply), value, size_bytes, time.monotonic())
             else:
                 self._cache.doubt_write(ticket)
 
@@ -201,7 +197,7 @@ class ClientCache:
             self._seen.note_all(fresh)
 
     def saw_row(self, slot: int, epoch: int, revision: int) -> None:
-        """A list showed a change of this revision."""
+        """An answer reflected this revision, without being of one key: a list, or a refusal."""
         with self._lock:
             self._seen.note(slot, epoch, revision)
 
@@ -258,25 +254,24 @@ class ClientCache:
         wanted = fresh.get(entry.slot)
         return wanted is None or self._cache.is_fresh(entry, *wanted)
 
-    def _note(self, reply: Value | Absent) -> None:
+    def _note(self, ticket: Ticket, reply: Value | Absent) -> None:
         self._seen.note(reply.slot, reply.epoch, reply.revision)
+        head = max(reply.head, reply.revision) if isinstance(reply, Value) else reply.revision
+        self._cache.reflects(ticket, reply.epoch, head)
 
 
-def held(reply: Reply, state: State | None) -> State | Value | None:
-    """What may be handed to many: the state when nothing in it can be changed, else the reply to decode for each.
-
-    None: there is no state.
-    """
-    if state is None or not isinstance(reply, Value):
-        return None
-    return state if is_frozen(state) else reply
+def held(reply: Value | Absent, state: State | None) -> Held:
+    """What may be handed to many: the state when nothing in it can be changed, else the reply to decode for each."""
+    return state if state is not None and is_frozen(state) else reply
 
 
 def _stamp(reply: Value | Absent) -> Stamp:
     return Stamp(reply.epoch, reply.revision, reply.version)
 
 
-def _size_bytes(key: str, reply: Value | Absent) -> int:
+def _size_bytes(key: str, reply: Value | Absent, value: Held) -> int:
+    if isinstance(value, Value):
+        return _ENTRY_BYTES + len(key) + len(value.body or b"")
     return _row_bytes(key, reply.body if isinstance(reply, Value) else None)
 
 

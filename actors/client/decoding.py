@@ -76,9 +76,11 @@ def page_of(reply: Reply) -> Page:
     return reply
 
 
-def body_of(reply: Reply) -> bytes | None:
-    """The body in a reply, if it has one."""
-    return reply.body if isinstance(reply, Value) else None
+def whole(reply: Reply, sent: bytes) -> Value:
+    """The reply to a set with the body that was sent, which a shard does not repeat."""
+    if not isinstance(reply, Value):
+        raise unexpected(reply)
+    return msgspec.structs.replace(reply, body=sent) if reply.body is None else reply
 
 
 def unexpected(reply: Reply) -> ProtocolError:

@@ -136,6 +136,12 @@ class Cache:
         if not several:
             del self._tickets[affected]
 
+    def reflects(self, ticket: Ticket, epoch: int, revision: int) -> None:
+        """An answer came when its slot was at this revision: the pushes of all that precede came before it."""
+        channel = ticket.channel
+        if channel is not None and channel.is_live and channel.epoch == epoch:
+            channel.revisions[ticket.slot] = max(revision, channel.revisions.get(ticket.slot, 0))
+
     # -- by hand ---
 
     def invalidate(self, place: KeyPlace) -> None:
@@ -228,7 +234,7 @@ class Cache:
         if ticket.is_spoiled or ticket.pushed > stamp:
             self._drop_older(ticket.place, max(stamp, ticket.pushed))
             return False
-        channel.revisions[ticket.slot] = max(stamp.revision, channel.revisions.get(ticket.slot, 0))
+        self.reflects(ticket, stamp.epoch, stamp.revision)
         if held is not None and held.stamp > stamp:
             return False
         entry = Entry(stamp, value, ticket.slot, channel, now_s + self._ttl_s, size_bytes, members)

@@ -70,6 +70,15 @@ class Invalidate(msgspec.Struct, frozen=True):
     """Index name → the value of the state it has now: the lists that have it as a member."""
 
 
+class Drop(msgspec.Struct, frozen=True):
+    """Have every cache drop a key, or with an empty `key` a category, though it has not changed."""
+
+    slot: int
+    key: str
+    epoch: int
+    revision: int
+
+
 class Notify(msgspec.Struct, frozen=True):
     """A committed change, for watchers and logs; per slot in revision order."""
 
@@ -90,4 +99,4 @@ class Recover(msgspec.Struct, frozen=True):
     """A commit's outcome is unknown: reopen the store, take a new epoch, then `adopt` what it says (C3)."""
 
 
-Effect = Load | Lookup | Scan | Validate | Commit | Invalidate | Notify | Respond | Recover
+Effect = Load | Lookup | Scan | Validate | Commit | Invalidate | Drop | Notify | Respond | Recover

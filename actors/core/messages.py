@@ -33,6 +33,15 @@ class List(msgspec.Struct, tag="list", array_like=True, frozen=True):
     value: str = ""
 
 
+class Forget(msgspec.Struct, tag="forget", array_like=True, frozen=True):
+    """Have every cache that this shard tells of changes drop a key, or all of a category, though nothing changed."""
+
+    slot: int
+    """Of the key, or any one of the category."""
+    key: str = ""
+    """Empty: the whole category."""
+
+
 class Write(msgspec.Struct, tag="write", array_like=True, frozen=True):
     """One change of one key.
 
@@ -67,7 +76,7 @@ class Resolve(msgspec.Struct, tag="resolve", array_like=True, frozen=True):
     seq: int
 
 
-Request = Get | List | Write | Resolve
+Request = Get | List | Forget | Write | Resolve
 
 
 class Frame(msgspec.Struct, array_like=True, frozen=True):
@@ -90,6 +99,8 @@ class Value(msgspec.Struct, tag="value", array_like=True, frozen=True):
     version: int
     updated_us: int
     body: bytes | None
+    head: int = 0
+    """The slot's newest revision when this was answered; `revision` is that of the change itself."""
 
 
 class Absent(msgspec.Struct, tag="absent", array_like=True, frozen=True):
@@ -106,6 +117,15 @@ class Page(msgspec.Struct, tag="page", array_like=True, frozen=True):
 
     entries: list[Entry]
     more: bool
+    heads: dict[int, tuple[int, int]] = {}
+    """Slot → (epoch, revision) of every slot of the category that is owned here: what the page reflects, and more."""
+
+
+class Heads(msgspec.Struct, tag="heads", array_like=True, frozen=True):
+    """The answer to Forget: whatever a cache keeps from here on reflects at least this."""
+
+    slots: dict[int, tuple[int, int]]
+    """Slot → (epoch, revision)."""
 
 
 class Resolution(msgspec.Struct, tag="resolution", array_like=True, frozen=True):
@@ -128,7 +148,7 @@ class Pending(msgspec.Struct, tag="pending", array_like=True, frozen=True):
     """Not decided yet: ask again under the same request id."""
 
 
-Reply = Value | Absent | Page | Resolution | Refused | Pending
+Reply = Value | Absent | Page | Heads | Resolution | Refused | Pending
 
 
 class Replies(msgspec.Struct, array_like=True, frozen=True):

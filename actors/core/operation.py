@@ -9,7 +9,7 @@ import msgspec
 
 from lightning_state.actors.core.change import Change
 from lightning_state.actors.core.messages import Resolve, Write
-from lightning_state.actors.core.rows import Applied, Entry
+from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -56,6 +56,27 @@ class Loading:
     """(call, index) of reads."""
     operation: Operation | None = None
     """The key's first pending write, if it has no base yet."""
+
+
+def row_of(operation: Operation, epoch: int, revision: int, now_us: int) -> JournalRow:
+    """What is written of an operation that may be committed; a resolve writes a bar."""
+    request, change, base = operation.request, operation.change, operation.base
+    return JournalRow(
+        slot=request.slot,
+        revision=revision,
+        epoch=epoch,
+        key=request.key,
+        version=change.version if change else 0,
+        op=request.op if isinstance(request, Write) else Op.BAR,
+        body=change.body if change else None,
+        schema_version=change.schema_version if change else 0,
+        indexes=change.indexes if change else {},
+        principal=operation.principal,
+        request_id=request.request_id,
+        digest=operation.digest,
+        # Times of one key never go back, whatever the clock does; order comes from versions all the same.
+        time_us=max(now_us, base.updated_us if base else 0),
+    )
 
 
 def digest_of(request: Write | Resolve) -> bytes:

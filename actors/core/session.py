@@ -23,6 +23,7 @@ import msgspec
 from lightning_state.actors.core.checks import check_expected, check_index_value, check_limit, check_request_id
 from lightning_state.actors.core.messages import (
     PROTOCOL,
+    Forget,
     Frame,
     Get,
     List,
@@ -36,7 +37,7 @@ from lightning_state.actors.core.messages import (
 from lightning_state.actors.core.request_ids import generated_id
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.service_map import ServiceMap
-from lightning_state.actors.core.slots import index_of_slot
+from lightning_state.actors.core.slots import index_of_slot, slots_of_category
 from lightning_state.actors.errors import (
     ClientClosedError,
     DeadlineExceededError,
@@ -213,6 +214,14 @@ class Session:
         check_request_id(request_id)
         return Operation(category, key, Resolve(slot, 0, key, request_id, self._number()), deadline_s)
 
+    def forgetting(self, category: str, key: str | None, shard: int, deadline_s: float) -> Operation:
+        """Begin having every cache drop a key, or with None all that `shard` has of the category."""
+        if key is not None:
+            return Operation(category, key, Forget(self._slot(category, key), key), deadline_s)
+        info = self.map.categories[category]
+        mine = next(index for index, owner in enumerate(info.owners) if owner == shard)
+        return Operation(category, "", Forget(slots_of_category(info.id, len(info.owners))[mine]), deadline_s)
+
     def route(self, operation: Operation) -> tuple[int, int]:
         """(slot, shard) that an operation on a key is for, by the map in use."""
         template = operation.template
@@ -228,7 +237,7 @@ class Session:
         if isinstance(template, List):
             return operation.shard or 0, template
         shard = self.map.categories[operation.category].owners[index_of_slot(template.slot)]
-        if isinstance(template, Get):
+        if isinstance(template, Get | Forget):
             return shard, template
         changes: dict[str, Any] = {"epoch": self.epoch(shard)}
         if isinstance(template, Write):

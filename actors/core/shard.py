@@ -14,6 +14,7 @@ from lightning_state.actors.core.checks import check_body, check_key, check_limi
 from lightning_state.actors.core.depths import Depths
 from lightning_state.actors.core.effects import (
     Commit,
+    Drop,
     Effect,
     Invalidate,
     Load,
@@ -26,8 +27,10 @@ from lightning_state.actors.core.effects import (
 )
 from lightning_state.actors.core.hot import HotEntries
 from lightning_state.actors.core.messages import (
+    Forget,
     Frame,
     Get,
+    Heads,
     List,
     Page,
     Refused,
@@ -37,10 +40,10 @@ from lightning_state.actors.core.messages import (
     Resolve,
     Write,
 )
-from lightning_state.actors.core.operation import Loading, Operation, Waiter, digest_of
+from lightning_state.actors.core.operation import Loading, Operation, Waiter, digest_of, row_of
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
-from lightning_state.actors.core.replies import Slot, check_same, found, repeated, result, upcast
+from lightning_state.actors.core.replies import Slot, check_same, found, heads, repeated, result, showing, upcast
 from lightning_state.actors.core.request_ids import origin_of
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
 from lightning_state.actors.core.sessions import Session, Sessions
@@ -81,7 +84,7 @@ class Shard:
         self._judging: dict[int, Operation] = {}
         self._ready: deque[Operation] = deque()
         self._next: deque[Operation] = deque()
-        self._held: list[tuple[int, int, Page]] = []
+        self._held: list[tuple[int, int, List, Page]] = []
         self._committing: tuple[int, list[Operation], list[JournalRow]] | None = None
         self._tickets = 0
         self._effects: list[Effect] = []
@@ -192,9 +195,9 @@ class Shard:
             current = [upcast(category, entry) for entry in entries]
             page = Page(current, more=len(entries) >= request.limit)
             if self._is_changing(request.category_id):
-                self._held.append((call, index, page))
+                self._held.append((call, index, request, page))
             else:
-                self._respond(call, index, page)
+                self._show(call, index, request, page)
         except LightningStateError as error:
             self._respond(call, index, refusal(error))
         return self._flush(now_us)
@@ -212,7 +215,7 @@ class Shard:
             if refused is None:
                 self._ready.append(operation)
             else:
-                self._finish(operation, refused)
+                self._refuse(operation, refused)
         return self._flush(now_us)
 
     def committed(self, ticket: int, now_us: int) -> list[Effect]:
@@ -247,7 +250,7 @@ class Shard:
         for loading in self._loading.values():
             for call, index in loading.reads:
                 self._respond(call, index, refused)
-        for call, index, _ in (*self._scans.values(), *self._held):
+        for call, index, *_ in (*self._scans.values(), *self._held):
             self._respond(call, index, refused)
         for memory in (self._queues, self._writes, self._loading, self._loads, self._lookups, self._scans):
             memory.clear()
@@ -268,6 +271,8 @@ class Shard:
             self._read(call, index, request)
         elif isinstance(request, List):
             self._list(call, index, request)
+        elif isinstance(request, Forget):
+            self._forget(call, index, request)
         else:
             self._admit_write(Waiter(call, index, frame.session, request.seq), request, frame.principal, session)
 
@@ -282,6 +287,16 @@ class Shard:
         else:
             self._check_place(request.slot, request.key)
             self._load(request.slot, request.key).reads.append((call, index))
+
+    def _forget(self, call: int, index: int, request: Forget) -> None:
+        slot = self._owned(request.slot)
+        shown = {request.slot: (slot.epoch, slot.revision)}
+        if request.key:
+            self._check_place(request.slot, request.key)
+        else:
+            shown = heads(self.slots, self._registered(category_of_slot(request.slot)).id)
+        self._effects.append(Drop(request.slot, request.key, slot.epoch, slot.revision))
+        self._respond(call, index, Heads(shown))
 
     def _list(self, call: int, index: int, request: List) -> None:
         category = self._registered(request.category_id).category
@@ -386,7 +401,7 @@ class Shard:
             else:
                 self._prepare_write(operation, operation.request, operation.base)
         except LightningStateError as error:
-            self._finish(operation, refusal(error))
+            self._refuse(operation, refusal(error))
 
     def _prepare_resolve(self, operation: Operation) -> None:
         applied = operation.applied
@@ -414,6 +429,11 @@ class Shard:
         self._effects.append(
             Validate(ticket, registered.category, write.key, operation.base, operation.change.body, write.timeout_ms)
         )
+
+    def _refuse(self, operation: Operation, refused: Refused) -> None:
+        """Answer with a refusal made by what is stored, and with what that shows."""
+        slot = operation.request.slot
+        self._finish(operation, showing(refused, slot, self.slots[slot]))
 
     def _finish(self, operation: Operation, reply: Reply) -> None:
         """Answer everybody who waits for this write, and let the key's next one begin."""
@@ -448,33 +468,13 @@ class Shard:
             operation = self._ready.popleft()
             slot = operation.request.slot
             revision = revisions.get(slot, self.slots[slot].revision) + (operation.change is not None)
-            row = self._row(operation, revision, now_us)
+            row = row_of(operation, self.slots[slot].epoch, revision, now_us)
             revisions[slot] = revision
             size_bytes += len(row.body or b"")
             operations.append(operation)
             rows.append(row)
         self._committing = (self._ticket(), operations, rows)
         self._effects.append(Commit(self._committing[0], rows))
-
-    def _row(self, operation: Operation, revision: int, now_us: int) -> JournalRow:
-        request, change = operation.request, operation.change
-        base = operation.base
-        return JournalRow(
-            slot=request.slot,
-            revision=revision,
-            epoch=self.slots[request.slot].epoch,
-            key=request.key,
-            version=change.version if change else 0,
-            op=request.op if isinstance(request, Write) else Op.BAR,
-            body=change.body if change else None,
-            schema_version=change.schema_version if change else 0,
-            indexes=change.indexes if change else {},
-            principal=operation.principal,
-            request_id=request.request_id,
-            digest=operation.digest,
-            # Times of one key never go back, whatever the clock does; order comes from versions all the same.
-            time_us=max(now_us, base.updated_us if base else 0),
-        )
 
     def _end_commit(self, ticket: int) -> tuple[list[Operation], list[JournalRow]]:
         if self._committing is None or self._committing[0] != ticket:
@@ -504,8 +504,12 @@ class Shard:
 
     def _release_pages(self) -> None:
         held, self._held = self._held, []
-        for call, index, page in held:
-            self._respond(call, index, page)
+        for waiting in held:
+            self._show(*waiting)
+
+    def _show(self, call: int, index: int, request: List, page: Page) -> None:
+        """Answer with a page, which may miss what was committed since it was read, and shows nothing later."""
+        self._respond(call, index, Page(page.entries, page.more, heads(self.slots, request.category_id)))
 
     # -- loading ---
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_state.actors.core.messages import Absent, Get, List, Refused, Reply, Request, Write
+from lightning_state.actors.core.messages import Absent, Forget, Get, List, Refused, Reply, Request, Write
 from lightning_state.actors.errors import BY_CODE
 
 OK = "ok"
@@ -12,11 +12,13 @@ _SERVER_ERROR = 500
 
 
 def kind_of(request: Request) -> str:
-    """What it is: "get", "list", "resolve", or for a write "set", "patch", "status", "progress", "delete"."""
+    """What it is: "get", "list", "forget", "resolve", or for a write "set", "patch", "status", "progress", "delete"."""
     if isinstance(request, Write):
         return str(request.op)
     if isinstance(request, Get):
         return "get"
+    if isinstance(request, Forget):
+        return "forget"
     return "list" if isinstance(request, List) else "resolve"
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from lightning_state.actors.category import Category
 from lightning_state.actors.core.effects import (
     Commit,
+    Drop,
     Effect,
     Invalidate,
     Load,
@@ -138,6 +139,8 @@ class Performer:
                     answered.setdefault(effect.call, []).append(effect)
             elif isinstance(effect, Invalidate):
                 changes.append(effect)
+            elif isinstance(effect, Drop):
+                self._subscribers.drop(effect)
             elif isinstance(effect, Load | Lookup):
                 reads.append(effect)
             else:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from lightning_state.actors.core.effects import Invalidate
+from lightning_state.actors.core.effects import Drop, Invalidate
 from lightning_state.actors.core.messages import Absent, Get, List, Page, Reply, Request, Value, Write
 from lightning_state.actors.core.slots import category_of_slot
 from lightning_state.actors.wire.peer import Peer
@@ -70,6 +70,20 @@ class Subscribers:
         for peer, message in told.items():
             if not peer.push(message):
                 self.left(peer)
+
+    def drop(self, what: Drop) -> None:
+        """Have those who track a key forget it; for a whole category, those who track any of it forget everything."""
+        category_id = category_of_slot(what.slot)
+        self._commits[category_id] += 1  # a list that is being read now is not kept either
+        if what.key:
+            key = Invalidation(what.slot, what.key, what.epoch, what.revision, 0)
+            for peer in self._untrack((category_id, what.key)):
+                if not peer.push(Invalidations([key])):
+                    self.left(peer)
+            return
+        for peer in [peer for peer, places in self._tracked.items() if any(p[0] == category_id for p in places)]:
+            peer.push(FlushAll())
+            self.left(peer)
 
     def left(self, peer: Peer) -> None:
         """The connection is gone, or has been told to flush everything."""

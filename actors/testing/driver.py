@@ -10,6 +10,7 @@ import msgspec
 from lightning_state.actors.category import AGENTS, RESEARCH, Category
 from lightning_state.actors.core.effects import (
     Commit,
+    Drop,
     Effect,
     Invalidate,
     Load,
@@ -56,7 +57,7 @@ class ShardDriver:
         self.store = SimulatedStore()
         self.epoch = 1
         self.now_us = 1_000_000
-        self.log: list[Invalidate | Notify | Respond | Recover] = []
+        self.log: list[Invalidate | Drop | Notify | Respond | Recover] = []
         self.waiting: list[Waiting] = []
         self._slots = slots
         self._ids = {category.name: number for number, category in enumerate(categories)}

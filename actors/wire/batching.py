@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol, TypeVar
 
-from lightning_state.actors.core.messages import Get, List, Refused, Reply, Request, Write
+from lightning_state.actors.core.messages import Forget, Get, List, Refused, Reply, Request, Write
 from lightning_state.actors.errors import ProtocolError
 from lightning_state.actors.wire.codec import decode_replies
 
@@ -44,7 +44,7 @@ C = TypeVar("C", bound=Carried)
 
 def may_wait(request: Request) -> bool:
     """Whether a shard may hold the answer back: such requests never share a frame with those it answers at once."""
-    return not isinstance(request, Get | List)
+    return not isinstance(request, Get | List | Forget)
 
 
 def size_bytes(request: Request) -> int:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from lightning_state.actors.core.freshness import FOREIGN
 from lightning_state.actors.core.messages import ANY
 from lightning_state.actors.errors import (
     DeadlineExceededError,
@@ -45,6 +46,10 @@ class Sending:
     """Of a write; None: it changes nothing."""
     about: tuple[str, str] = ("", "")
     """(category, key), for errors."""
+    at_least: str | None = None
+    """A token that the answer must reflect."""
+    is_given: bool = False
+    """The token is the caller's own, not what this client has seen."""
     tries: int = 0
     doubtful: bool = False
     """A sending of this write may have been applied without our having been told."""
@@ -64,6 +69,13 @@ class Sending:
         elif error.code not in _AGAIN:
             self.doubtful = False  # settled: the service looked the request id up before it refused
         return error
+
+    def is_outdated(self, error: LightningStateError) -> bool:
+        """Whether this client's own token is of a service that is gone; then it goes without from here on."""
+        if self.at_least is None or self.is_given or error.details.get("reason") != FOREIGN:
+            return False
+        self.at_least = None
+        return True
 
     def delay_s(self, error: LightningStateError, now_s: float, roll: float) -> float | None:
         """How long to wait before the next sending; None: there is none. `roll` is random in [0, 1)."""

@@ -11,6 +11,7 @@ from lightning_state.serve.openapi.examples import key_example, state_example, s
 from lightning_state.serve.openapi.parts import (
     CONDITIONAL,
     CONDITIONS,
+    FRESHNESS_HEADER,
     WITH_BODY,
     answer,
     parameter_refs,
@@ -62,7 +63,9 @@ class CategoryPaths:
         return found
 
     def _read(self) -> Schema:
-        operation = self._operation("get", "Read a state.", ("Consistency", "IfNoneMatchRead", "RequestTimeout"))
+        operation = self._operation(
+            "get", "Read a state.", ("Consistency", "AtLeast", "IfNoneMatchRead", "RequestTimeout")
+        )
         unchanged = {"description": "The caller has this version.", "headers": self._stored["headers"]}
         operation["responses"] = {"200": self._stored, "304": unchanged, **problem_refs(422)}
         return operation
@@ -92,7 +95,7 @@ class CategoryPaths:
 
     def _delete(self) -> Schema:
         operation = self._operation("delete", "Delete a state, under a condition.", (*CONDITIONS, *_WRITING))
-        gone = {"description": "It is deleted."}
+        gone = {"description": "It is deleted.", "headers": FRESHNESS_HEADER}
         operation["responses"] = {"204": gone, **problem_refs(*WITH_BODY, *CONDITIONAL, 428)}
         return operation
 
@@ -127,11 +130,11 @@ class CategoryPaths:
 
     def _list(self) -> Schema:
         operation = self._operation(
-            "list", "List states in key order.", ("Prefix", "Limit", "Cursor", "RequestTimeout")
+            "list", "List states in key order.", ("Prefix", "Limit", "Cursor", "AtLeast", "RequestTimeout")
         )
         operation["parameters"] += [self._filter(attribute) for attribute in self._category.indexes]
         example = {"items": [found] if (found := stored_example(self._category)) else [], "cursor": None}
-        page = answer("A page.", ref(f"{self._name}Page"), example)
+        page = answer("A page.", ref(f"{self._name}Page"), example, fresh=True)
         operation["responses"] = {"200": page, **problem_refs(422)}
         return operation
 
@@ -146,10 +149,11 @@ class CategoryPaths:
         }
 
     def _batch_get(self) -> Schema:
-        operation = self._operation("batchGet", "Read many states.", ("RequestTimeout",))
+        operation = self._operation("batchGet", "Read many states.", ("AtLeast", "RequestTimeout"))
         key, state = key_example(self._category), stored_example(self._category)
         operation["requestBody"] = request_body(ref("BatchGetBody"), {"ids": [key]})
-        found = answer("Those that exist.", ref(f"{self._name}Found"), {"items": {key: state} if state else {}})
+        example = {"items": {key: state} if state else {}}
+        found = answer("Those that exist.", ref(f"{self._name}Found"), example, fresh=True)
         operation["responses"] = {"200": found, **problem_refs(*WITH_BODY)}
         return operation
 
@@ -159,7 +163,7 @@ class CategoryPaths:
         example = {"states": [state] if state else [], "expectedVersion": "any"}
         operation["requestBody"] = request_body(ref(f"{self._name}Batch"), example)
         results = {key: {"status": 200, "state": stored_example(self._category)}} if state else {}
-        shown = answer("What became of each.", ref(f"{self._name}Results"), {"results": results})
+        shown = answer("What became of each.", ref(f"{self._name}Results"), {"results": results}, fresh=True)
         operation["responses"] = {"200": shown, **problem_refs(*WITH_BODY, *CONDITIONAL)}
         return operation
 

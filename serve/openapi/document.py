@@ -17,7 +17,13 @@ _ABOUT = """Durable, versioned, validated state for agent applications.
 
 A state's strong ETag is its version. Changes need `If-Match`, `If-None-Match: *` (must not exist yet) or
 `?expectedVersion=any` (the last writer wins). A write repeated under the same `Idempotency-Key` returns the first
-result and changes nothing. Errors are problem documents (RFC 9457) with a stable `code`. Send keys percent-encoded."""
+result and changes nothing.
+
+A read may be answered from a server's memory, which hears of every change: it is behind by as long as that takes, at
+most 3 s. `consistency=linearizable` asks the owner. Answers about states have a `Freshness-Token`; a read with it in
+`atLeast` reflects what that answer did, through whichever server.
+
+Errors are problem documents (RFC 9457) with a stable `code`. Send keys percent-encoded."""
 
 
 def openapi_document(categories: Sequence[Category[Any]], limits: Limits) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from lightning_state.serve.freshness import LONGEST
 from lightning_state.serve.openapi.examples import PROBLEM
 from lightning_state.serve.openapi.schemas import Schema, ref
 from lightning_state.serve.requests import LONGEST_TIMEOUT_S
@@ -33,6 +34,14 @@ _DESCRIPTIONS = {
     504: "The deadline passed; nothing was changed.",
 }
 
+FRESHNESS_HEADER: dict[str, Schema] = {
+    "Freshness-Token": {
+        "required": True,
+        "description": "What this answer reflects: give it to ?atLeast= of a read that must reflect it too.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]+=*$"},
+    }
+}
+
 CONDITIONS = ("IfMatch", "IfNoneMatch", "ExpectedVersion")
 
 
@@ -40,6 +49,12 @@ def parameters() -> dict[str, Schema]:
     """The shared parameters by name."""
     return {
         "Consistency": _query("consistency", {"enum": ["cached", "linearizable"], "default": "cached"}, "linearizable"),
+        "AtLeast": _query(
+            "atLeast",
+            {"type": "string", "pattern": "^[A-Za-z0-9_-]+=*$", "maxLength": LONGEST},
+            "kwGgQA==",
+            "A Freshness-Token: the answer reflects what the answer that had it reflected.",
+        ),
         "ExpectedVersion": _query("expectedVersion", {"const": "any"}, "any"),
         "IfMatch": _header("If-Match", {"type": "string", "pattern": r'^("[1-9][0-9]{0,8}"|\*)$'}, '"1"'),
         "IfNoneMatch": _header("If-None-Match", {"const": "*"}, "*"),
@@ -75,15 +90,18 @@ def problem_refs(*statuses: int) -> dict[str, Schema]:
     return {str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in sorted({*ALWAYS, *statuses})}
 
 
-def answer(description: str, schema: Schema, example: Any = None, *, etag: bool = False) -> Schema:
-    """A successful JSON answer."""
+def answer(description: str, schema: Schema, example: Any = None, *, etag: bool = False, fresh: bool = False) -> Schema:
+    """A successful JSON answer. `fresh`: it says what it reflects, as one with an `etag` does."""
     content: Schema = {"schema": schema}
     if example is not None:
         content["example"] = example
     found: Schema = {"description": description, "content": {"application/json": content}}
+    headers: dict[str, Schema] = {}
     if etag:
-        found["headers"] = {"ETag": {"required": True, "schema": {"type": "string", "pattern": '^"[0-9]+"$'}}}
-    return found
+        headers["ETag"] = {"required": True, "schema": {"type": "string", "pattern": '^"[0-9]+"$'}}
+    if etag or fresh:
+        headers.update(FRESHNESS_HEADER)
+    return {**found, "headers": headers} if headers else found
 
 
 def request_body(schema: Schema, example: Any = None, media_type: str = "application/json") -> Schema:
@@ -94,8 +112,9 @@ def request_body(schema: Schema, example: Any = None, media_type: str = "applica
     return {"required": True, "content": {media_type: content}}
 
 
-def _query(name: str, schema: Schema, example: Any) -> Schema:
-    return {"name": name, "in": "query", "schema": schema, "example": example}
+def _query(name: str, schema: Schema, example: Any, description: str = "") -> Schema:
+    found: Schema = {"name": name, "in": "query", "schema": schema, "example": example}
+    return {**found, "description": description} if description else found
 
 
 def _header(name: str, schema: Schema, example: Any, description: str = "") -> Schema:

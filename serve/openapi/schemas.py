@@ -28,6 +28,8 @@ BODIES: tuple[type[BaseModel], ...] = (
     bodies.ResolveBody,
     bodies.Resolved,
     bodies.BatchGetBody,
+    bodies.InvalidateBody,
+    bodies.InvalidateCategoryBody,
     bodies.VerifyBody,
     bodies.CandidateBody,
     bodies.VerifyFactsBody,
@@ -66,6 +68,7 @@ def schemas(categories: Sequence[Category[Any]], limits: Limits) -> dict[str, Sc
         "iterationCount": {"type": "integer", "minimum": 0},
         "qualityScore": {"type": "number", "minimum": 0, "maximum": 1},
     }
+    found["InvalidateBody"]["properties"]["id"] = key_schema(limits)
     found["BatchGetBody"]["properties"]["ids"].update(maxItems=limits.batch_keys, items=key_schema(limits))
     for category in categories:
         found.update(_of_category(category, limits))

@@ -6,7 +6,14 @@ from typing import Any
 
 from lightning_state.actors.category import AGENTS
 from lightning_state.serve.openapi.examples import VERDICT, state_example
-from lightning_state.serve.openapi.parts import WITH_BODY, answer, parameter_refs, problem_refs, request_body
+from lightning_state.serve.openapi.parts import (
+    FRESHNESS_HEADER,
+    WITH_BODY,
+    answer,
+    parameter_refs,
+    problem_refs,
+    request_body,
+)
 from lightning_state.serve.openapi.schemas import Schema, ref
 
 _ISSUE_FREE = {"isValid": True, "confidence": 1.0, "issues": []}
@@ -47,6 +54,16 @@ def service_paths() -> dict[str, Schema]:
             ("CheckConsistencyBody", {"statements": _SKY}),
             ("ConsistencyReport", {"isConsistent": True, "contradictions": []}),
         ),
+        "/v1/cache:invalidate": _forget(
+            "invalidate",
+            "Have every cache of the service forget a state.",
+            ("InvalidateBody", {"category": "agents", "id": "agent-1"}),
+        ),
+        "/v1/cache:invalidateCategory": _forget(
+            "invalidateCategory",
+            "Have every cache of the service forget a category.",
+            ("InvalidateCategoryBody", {"category": "agents"}),
+        ),
         "/": _read("index", "Where everything is.", {"service": "default", "categories": ["agents"], "links": {}}),
         "/v1/metrics": _read(
             "metrics", "What this replica counted.", {"replica": "r", "pid": 1, "requests": {}, "client": {}}
@@ -80,6 +97,24 @@ def _verl(name: str, summary: str, body: tuple[str, Any], found: tuple[str, Any]
             "parameters": parameter_refs(["RequestTimeout"]),
             "requestBody": request_body(ref(body[0]), body[1]),
             "responses": {"200": answer("VERL's answer.", ref(found[0]), found[1]), **problem_refs(*WITH_BODY, 409)},
+        }
+    }
+
+
+def _forget(name: str, summary: str, body: tuple[str, Any]) -> Schema:
+    """Nobody needs them for correctness: changes reach the caches by themselves."""
+    gone = {
+        "description": "Every cache that holds it has been told; reads with this answer's token are as new as this.",
+        "headers": FRESHNESS_HEADER,
+    }
+    return {
+        "post": {
+            "operationId": f"cache.{name}",
+            "tags": ["cache"],
+            "summary": summary,
+            "parameters": parameter_refs(["RequestTimeout"]),
+            "requestBody": request_body(ref(body[0]), body[1]),
+            "responses": {"204": gone, **problem_refs(*WITH_BODY)},
         }
     }
 

@@ -10,11 +10,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from lightning_state.actors.category import Category
-from lightning_state.actors.client.stored import StoredState
+from lightning_state.actors.client.stored import StoredState, moment_of_error
+from lightning_state.actors.core.freshness import Moment
 from lightning_state.actors.core.messages import ANY
 from lightning_state.actors.errors import InvalidStateError, LightningStateError, StateTooLargeError
 from lightning_state.serve.bodies import BatchGetBody
 from lightning_state.serve.context import Context
+from lightning_state.serve.freshness import AT_LEAST, at_least_of
 from lightning_state.serve.json_values import document, dump
 from lightning_state.serve.paths import CATEGORY
 from lightning_state.serve.problems import problem
@@ -50,12 +52,14 @@ class Batches:
 
     async def read(self, request: Request) -> Response:
         """Id → state, of those that exist."""
-        query_of(request, ())
+        query = query_of(request, (AT_LEAST,))
         collection = await self._context.categories.find(request.path_params["category"])
         asked = model_of(await body_of(request), self._context.limits.depth, BatchGetBody)
-        found = await collection.get_many_raw(asked.ids, consistency=asked.consistency, timeout_s=timeout_of(request))
-        items = b",".join(b"%b:%b" % (dump(key), document(state)) for key, state in found.items())
-        return Response(b'{"items":{%b}}' % items, 200, None, JSON)
+        found = await collection.get_many_raw(
+            asked.ids, consistency=asked.consistency, at_least=at_least_of(query), timeout_s=timeout_of(request)
+        )
+        items = b",".join(b"%b:%b" % (dump(key), document(state)) for key, state in found.states.items())
+        return Response(b'{"items":{%b}}' % items, 200, self._context.freshness(found.moments), JSON)
 
     async def write(self, request: Request) -> Response:
         """Id → the stored state, or the problem of that id. The answer is 200 whatever became of each."""
@@ -70,7 +74,8 @@ class Batches:
             timeout_s=timeout_of(request),
         )
         shown = b",".join(b"%b:%b" % (dump(key), _result(result)) for key, result in results.items())
-        return Response(b'{"results":{%b}}' % shown, 200, None, JSON)
+        moments = [moment_of_result(result) for result in results.values()]
+        return Response(b'{"results":{%b}}' % shown, 200, self._context.freshness(moments), JSON)
 
     def _by_id(self, category: Category[Any], states: list[msgspec.Raw]) -> dict[str, bytes]:
         most = self._context.limits.batch_keys
@@ -86,6 +91,11 @@ class Batches:
                 raise InvalidStateError(f"{ascii(key)[:80]} is in the batch twice: which one is meant to be stored?")
             batch[key] = bytes(state)
         return batch
+
+
+def moment_of_result(result: StoredState | LightningStateError) -> Moment | None:
+    """What one id's result reflects."""
+    return result.moment if isinstance(result, StoredState) else moment_of_error(result)
 
 
 def _result(result: StoredState | LightningStateError) -> bytes:

@@ -13,12 +13,13 @@ from lightning_state.actors.category import Category
 from lightning_state.actors.errors import InvalidStateError
 from lightning_state.serve.context import Context
 from lightning_state.serve.errors import HttpError
+from lightning_state.serve.freshness import AT_LEAST, at_least_of
 from lightning_state.serve.json_values import document, dump
 from lightning_state.serve.paths import CATEGORY
 from lightning_state.serve.requests import JSON, query_of, timeout_of
 from lightning_state.serve.resource import route
 
-_PAGE = ("prefix", "limit", "cursor")
+_PAGE = ("prefix", "limit", "cursor", AT_LEAST)
 
 
 class Lists:
@@ -44,11 +45,13 @@ class Lists:
             prefix=query.get("prefix", ""),
             limit=_limit(query.get("limit", "100")),
             cursor=query.get("cursor"),
+            at_least=at_least_of(query),
             timeout_s=timeout_of(request),
             **index,
         )
         items = b",".join(document(state) for state in page.states)
-        return Response(b'{"items":[%b],"cursor":%b}' % (items, dump(page.cursor)), 200, None, JSON)
+        headers = self._context.freshness(page.moments)
+        return Response(b'{"items":[%b],"cursor":%b}' % (items, dump(page.cursor)), 200, headers, JSON)
 
 
 def _limit(text: str) -> int:

@@ -10,8 +10,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from lightning_state.actors.client._async.raw import AsyncRawCollection
-from lightning_state.actors.client.stored import StoredState
+from lightning_state.actors.client.stored import StoredState, moment_of_error
 from lightning_state.actors.errors import (
+    LightningStateError,
     StateNotFoundError,
     UnknownCategoryError,
     VersionConflictError,
@@ -19,8 +20,10 @@ from lightning_state.actors.errors import (
 from lightning_state.serve.bodies import ProgressBody, ResolveBody, StatusBody
 from lightning_state.serve.context import Context
 from lightning_state.serve.etags import Condition, condition_of, etag, is_unchanged
+from lightning_state.serve.freshness import AT_LEAST, at_least_of
 from lightning_state.serve.json_values import document, dump
 from lightning_state.serve.paths import CATEGORY, KEY
+from lightning_state.serve.problems import problem_response
 from lightning_state.serve.requests import (
     JSON,
     MERGE_PATCH,
@@ -31,7 +34,7 @@ from lightning_state.serve.requests import (
     request_id_of,
     timeout_of,
 )
-from lightning_state.serve.resource import route
+from lightning_state.serve.resource import Handler, route
 
 _ATTEMPTS = 32
 """How often a change that accepts several versions is tried when another writer is faster."""
@@ -49,23 +52,32 @@ class States:
     def routes(self) -> list[BaseRoute]:
         """The busiest first: no two of all paths match the same text, so their order is one of speed alone."""
         one = f"/v1/{CATEGORY}/{KEY}"
+        told = self._told
         return [
-            route(one, "state", get=self.read, put=self.write, patch=self.patch, delete=self.delete),
-            route(f"{one}/~status", "status", post=self.update_status),
-            route(f"{one}/~progress", "progress", post=self.update_progress),
+            route(
+                one,
+                "state",
+                get=told(self.read),
+                put=told(self.write),
+                patch=told(self.patch),
+                delete=told(self.delete),
+            ),
+            route(f"{one}/~status", "status", post=told(self.update_status)),
+            route(f"{one}/~progress", "progress", post=told(self.update_progress)),
             route(f"{one}/~resolve", "resolve", post=self.resolve),
         ]
 
     async def read(self, request: Request) -> Response:
         """The stored bytes, or 304 when the caller has this version."""
-        query = query_of(request, ("consistency",))
+        query = query_of(request, ("consistency", AT_LEAST))
         collection, key = await self._at(request)
         state = await collection.get_raw(
             key,
             consistency=query.get("consistency", "cached"),  # pyright: ignore[reportArgumentType]  # get_raw refuses what is neither
+            at_least=at_least_of(query),
             timeout_s=timeout_of(request),
         )
-        headers = {"etag": etag(state.version)}
+        headers = self._headers(state)
         if is_unchanged(request.headers, state.version):
             return Response(None, 304, headers)
         return Response(document(state), 200, headers, JSON)
@@ -84,7 +96,7 @@ class States:
 
         state = await self._changed(collection, key, condition, change)
         created = condition.expected == 0
-        headers = {"etag": etag(state.version)}
+        headers = self._headers(state)
         if created:
             headers["location"] = request.url.path
         return Response(document(state), 201 if created else 200, headers, JSON)
@@ -111,11 +123,13 @@ class States:
         request_id, timeout_s = request_id_of(request), timeout_of(request)
 
         async def change(expected: int) -> StoredState:
-            await collection.delete(key, expected_version=expected, request_id=request_id, timeout_s=timeout_s)
-            return StoredState(key, b"{}", 0, 0)
+            moment = await collection.delete_raw(
+                key, expected_version=expected, request_id=request_id, timeout_s=timeout_s
+            )
+            return StoredState(key, b"{}", 0, 0, moment)
 
-        await self._changed(collection, key, condition, change)
-        return Response(None, 204)
+        deleted = await self._changed(collection, key, condition, change)
+        return Response(None, 204, self._context.freshness([deleted.moment]))
 
     async def update_status(self, request: Request) -> Response:
         """Change a state's status, under a condition or without one."""
@@ -158,7 +172,8 @@ class States:
         found = await self._context.client.resolve(
             asked.request_id, collection.category.name, key, timeout_s=timeout_of(request)
         )
-        return Response(dump(msgspec.structs.asdict(found)), 200, None, JSON)
+        headers = await self._now(collection, key) if found.applied else {}
+        return Response(dump(msgspec.structs.asdict(found)), 200, headers, JSON)
 
     async def _at(self, request: Request) -> tuple[AsyncRawCollection, str]:
         path = request.path_params
@@ -168,9 +183,31 @@ class States:
     def _condition(request: Request, *, required: bool) -> Condition:
         return condition_of(request.headers, query_of(request, ("expectedVersion",)), required=required)
 
-    @staticmethod
-    def _shown(state: StoredState) -> Response:
-        return Response(document(state), 200, {"etag": etag(state.version)}, JSON)
+    def _shown(self, state: StoredState) -> Response:
+        return Response(document(state), 200, self._headers(state), JSON)
+
+    def _headers(self, state: StoredState) -> dict[str, str]:
+        return {"etag": etag(state.version), **self._context.freshness([state.moment])}
+
+    async def _now(self, collection: AsyncRawCollection, key: str) -> dict[str, str]:
+        """What is true of a key now, as a header: a change that was learnt of must not be unlearnt elsewhere."""
+        try:
+            moment = (await collection.get_raw(key, consistency="linearizable")).moment
+        except StateNotFoundError as error:
+            moment = moment_of_error(error)
+        return self._context.freshness([moment])
+
+    def _told(self, handler: Handler) -> Handler:
+        """A refusal shows something of its key too, and says what it reflects."""
+
+        async def tell(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except LightningStateError as error:
+                moment = moment_of_error(error)
+                return problem_response(error, self._context.freshness([moment]) if moment else None)
+
+        return tell
 
     async def _changed(
         self, collection: AsyncRawCollection, key: str, condition: Condition, change: Change
@@ -190,9 +227,10 @@ class States:
     @staticmethod
     async def _acceptable(collection: AsyncRawCollection, key: str, condition: Condition) -> int:
         try:
-            version = (await collection.get_raw(key, consistency="linearizable")).version
-        except StateNotFoundError:
-            version = 0
+            stored = await collection.get_raw(key, consistency="linearizable")
+            version, moment = stored.version, stored.moment
+        except StateNotFoundError as error:
+            version, moment = 0, moment_of_error(error)
         if version and (condition.exists or version in condition.versions):
             return version
         raise VersionConflictError(
@@ -200,4 +238,5 @@ class States:
             category=collection.category.name,
             key=key,
             current_version=version,
+            moment=moment,
         )

@@ -16,7 +16,7 @@ from lightning_state.actors.client.caching import ClientCache, Fresh
 from lightning_state.actors.client.counters import Counters
 from lightning_state.actors.client.decoding import Outcome, outcome_of_call
 from lightning_state.actors.core.checks import check_timeout
-from lightning_state.actors.core.freshness import slots_of_token
+from lightning_state.actors.core.freshness import Moment, slots_of_token, token_of
 from lightning_state.actors.core.messages import PROTOCOL, Refused, Request
 from lightning_state.actors.core.service_map import (
     CategoryInfo,
@@ -27,10 +27,12 @@ from lightning_state.actors.core.service_map import (
     ServiceMap,
 )
 from lightning_state.actors.core.session import Again, Answer, Done, Failed, Lost, Operation, Session
+from lightning_state.actors.core.slots import category_of_slot
 from lightning_state.actors.errors import (
     CategoryMismatchError,
     ClientClosedError,
     DeadlineExceededError,
+    InvalidStateError,
     LightningStateError,
     ProtocolError,
     ServiceNotFoundError,
@@ -126,14 +128,22 @@ class AsyncCalls:
             raise UnknownCategoryError(f"the service has no category {ascii(name)[:80]}; it has {have}")
         return info
 
-    async def fresh(self, at_least: str | None, deadline_s: float) -> Fresh | None:
-        """What a read with this token must reflect; None without one. Raises InvalidStateError for a foreign one."""
-        if at_least is None:
-            return None
+    async def fresh(self, at_least: str, deadline_s: float) -> Fresh:
+        """What a read with this token must reflect. Raises InvalidStateError for another service's."""
         session = await self.open(deadline_s)
         fresh = slots_of_token(at_least, session.map.service_id)
         self.cache.saw(fresh)
         return fresh
+
+    def token_of(self, moments: Iterable[Moment]) -> str:
+        """A token for what answers to this client reflected, and for nothing else it has seen."""
+        if self._session is None:
+            raise InvalidStateError("no answer reflects anything before the first call")
+        current = self._session.map
+        chosen = tuple(moments)
+        ids = {category_of_slot(moment.slot) for moment in chosen}
+        widths = {info.id: len(info.owners) for info in current.categories.values() if info.id in ids}
+        return token_of(chosen, current.service_id, widths)
 
     async def run(self, session: Session, operations: Sequence[Operation], name: str) -> list[Outcome]:
         """The outcome of every operation, in order. All of them share the first one's deadline.

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -26,6 +27,7 @@ from lightning_state.actors.client._sync.verl import Verl
 from lightning_state.actors.client.connecting import join
 from lightning_state.actors.client.decoding import unexpected
 from lightning_state.actors.core.checks import check_key
+from lightning_state.actors.core.freshness import Moment
 from lightning_state.actors.core.messages import Resolution
 from lightning_state.actors.errors import LightningStateError, UnknownCategoryError
 from lightning_state.actors.limits import Limits
@@ -158,6 +160,10 @@ class StateClient:
         self._calls.counters.called("token")
         session = self._calls.open(self._calls.deadline(timeout_s))
         return self._calls.cache.token(session.map.service_id)
+
+    def token_of(self, moments: Iterable[Moment]) -> str:
+        """A token for what single answers reflected (see `RawCollection`), whatever else this client has seen."""
+        return self._calls.token_of(moments)
 
     def _collection(self, name: str) -> Collection[Any]:
         category = self._categories.get(name)

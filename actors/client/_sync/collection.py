@@ -9,32 +9,28 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, TypeVar, cast
 
-from lightning_state.actors.category import Category
-from lightning_state.actors.client._sync.calls import Calls
+from lightning_state.actors.client._async.reads import Consistency
+from lightning_state.actors.client._sync.reads import Reads
+from lightning_state.actors.client.caching import Held, held
 from lightning_state.actors.client.calling import Call
-from lightning_state.actors.client.decoding import Outcome, body_of, completed, page_of, state_of, stored, unexpected
-from lightning_state.actors.client.flights import Flight
+from lightning_state.actors.client.decoding import page_of, stored, unexpected, whole
 from lightning_state.actors.client.pages import StatePage, key_after, merge
-from lightning_state.actors.core.cache_entries import Ticket
 from lightning_state.actors.core.checks import LIST_LIMIT, check_body, check_key, check_limit, check_prefix
 from lightning_state.actors.core.messages import Absent, List, Page, Reply, Value
 from lightning_state.actors.core.rows import Op
-from lightning_state.actors.core.session import Operation, Session
+from lightning_state.actors.core.session import Operation
 from lightning_state.actors.core.slots import slot_of
 from lightning_state.actors.errors import (
     InvalidStateError,
     LightningStateError,
     StateNotFoundError,
-    StateTooLargeError,
     VersionConflictError,
 )
 from lightning_state.actors.models import State
 
 S = TypeVar("S", bound=State)
-
-Consistency = Literal["cached", "linearizable"]
 
 UPDATE_ATTEMPTS = 32
 """How often `update` re-applies its function before it gives up with the last conflict."""
@@ -43,7 +39,7 @@ _UPDATE_BACKOFF_S = 0.002
 _UPDATE_BACKOFF_MOST_S = 0.25
 
 
-class Collection(Generic[S]):
+class Collection(Reads[S]):
     """The states of one category. Every call has a deadline: `timeout_s`, by default the service's own (30 s).
 
     Any call may raise DeadlineExceededError (nothing was changed), ShardUnavailableError, ServiceNotFoundError or
@@ -51,15 +47,6 @@ class Collection(Generic[S]):
     OverloadedError, ValidationFailedError and ValidationUnavailableError. A write takes a `request_id`: the same id
     again returns the first result and changes nothing; another write under it is an IdempotencyMismatchError.
     """
-
-    def __init__(self, calls: Calls, category: Category[S]) -> None:
-        self.category = category
-        self._calls = calls
-        self._name = category.name
-        self._ensured = False
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.category.name} of {self._calls.transport.service}>"
 
     def get(
         self,
@@ -75,7 +62,7 @@ class Collection(Generic[S]):
         and never older than what this client read or wrote before; with `at_least`, the token of another client, also
         never older than what that one had.
         """
-        state = self._found("get", key, consistency, at_least, timeout_s)
+        state = self._opened(self._found("get", key, consistency, at_least, timeout_s))
         if state is None:
             raise StateNotFoundError(f"{self._name} {key!r} does not exist", category=self._name, key=key)
         return state
@@ -89,7 +76,7 @@ class Collection(Generic[S]):
         timeout_s: float | None = None,
     ) -> bool:
         """Whether a state is stored under a key."""
-        return self._found("exists", key, consistency, at_least, timeout_s) is not None
+        return self._opened(self._found("exists", key, consistency, at_least, timeout_s)) is not None
 
     def get_many(
         self,
@@ -100,25 +87,8 @@ class Collection(Generic[S]):
         timeout_s: float | None = None,
     ) -> dict[str, S]:
         """Id → state, of those that exist, in the order asked; one round trip per shard for what is not cached."""
-        self._check_consistency(consistency)
-        call = self._begin("get_many", timeout_s)
-        wanted = self._batch(keys)
-        for key in wanted:
-            check_key(key, self._calls.limits)
-        fresh = self._calls.fresh(at_least, call.deadline_s)
-        found: dict[str, S | None] = dict.fromkeys(wanted)
-        missing = list(wanted)
-        if consistency == "cached":
-            self._take_in()
-            missing = []
-            for key in wanted:
-                entry = self._calls.cache.hit((self._name, key), fresh)
-                if entry is None:
-                    missing.append(key)
-                else:
-                    found[key] = self._opened(entry.value)
-        self._ask_many(call, missing, found)
-        return {key: state for key, state in found.items() if state is not None}
+        found = self._found_many(keys, consistency, at_least, timeout_s)
+        return {key: state for key, value in found.items() if (state := self._opened(value)) is not None}
 
     def warm(self, keys: Iterable[str], *, timeout_s: float | None = None) -> int:
         """Read keys so that later reads are answered from memory; how many of them are held now. See `client.cache`."""
@@ -154,9 +124,9 @@ class Collection(Generic[S]):
         operation = self._write(call, key, Op.SET, body, expected)
         ticket = self._calls.cache.begin_write(call.session, operation)
         try:
-            reply = self._one(call, operation)
+            reply = whole(self._one(call, operation), body)
             result = stored(self.category, checked, body, reply)
-            self._calls.cache.wrote(ticket, operation, reply, body, result)
+            self._calls.cache.wrote(ticket, operation, reply, held(reply, result))
         finally:
             self._calls.cache.end_writes([ticket])
         return result
@@ -194,10 +164,11 @@ class Collection(Generic[S]):
                 sent.items(), tickets, outcomes, strict=True
             ):
                 if isinstance(outcome, LightningStateError):
-                    results[name] = completed(self.category, outcome)
+                    results[name] = self._refused(outcome)
                 else:
-                    results[name] = result = stored(self.category, checked, body, outcome)
-                    cache.wrote(ticket, operation, outcome, body, result)
+                    reply = whole(outcome, body)
+                    results[name] = result = stored(self.category, checked, body, reply)
+                    cache.wrote(ticket, operation, reply, held(reply, result))
         finally:
             cache.end_writes(tickets)
         return results
@@ -249,15 +220,7 @@ class Collection(Generic[S]):
         Raises StateNotFoundError and VersionConflictError.
         """
         call = self._begin("delete", timeout_s, request_id)
-        operation = self._write(call, key, Op.DELETE, b"", expected_version)
-        ticket = self._calls.cache.begin_write(call.session, operation)
-        try:
-            reply = self._one(call, operation)
-            if not isinstance(reply, Value):
-                raise unexpected(reply)
-            self._calls.cache.wrote(ticket, operation, reply, None, None)
-        finally:
-            self._calls.cache.end_writes([ticket])
+        self._written(call, key, Op.DELETE, b"", expected_version)
 
     def list(
         self,
@@ -290,8 +253,8 @@ class Collection(Generic[S]):
         operations = [session.listing(self.category.name, shard, request, call.deadline_s) for shard in shards]
         replies = [self._reply(outcome) for outcome in self._calls.run(session, operations, call.name)]
         parts = [page_of(reply) for reply in replies]
-        for shard, part in zip(shards, parts, strict=True):
-            self._saw(session, shard, part)
+        for part in parts:
+            self._saw(part)
         return parts
 
     def _every(
@@ -341,120 +304,41 @@ class Collection(Generic[S]):
                 page = page_of(self._reply(outcome))
                 if page.more:
                     return False
-                self._saw(session, shard, page)
+                self._saw(page)
                 parts[shard] = merge(self.category, [page], LIST_LIMIT).states
                 cache.listed(ticket, page.entries, parts[shard])
         finally:
             cache.give_up(tickets)
         return True
 
-    def _saw(self, session: Session, shard: int, page: Page) -> None:
-        info = session.map.categories[self._name]
-        epoch = session.epoch(shard)
-        for row in page.entries:
-            self._calls.cache.saw_row(slot_of(info.id, row.key, len(info.owners)), epoch, row.revision)
-
-    def _found(
-        self, operation: str, key: str, consistency: Consistency, at_least: str | None, timeout_s: float | None
-    ) -> S | None:
-        """The state under a key; None when there is none."""
-        calls = self._calls
-        fresh = None if at_least is None else calls.fresh(at_least, calls.deadline(timeout_s))
-        if consistency == "cached":
-            if calls.transport.has_pushes():
-                calls.transport.take_in()
-            entry = calls.cache.hit((self._name, key), fresh)
-            if entry is not None:
-                calls.counters.called(f"{self._name}.{operation}")
-                return self._opened(entry.value)
-        self._check_consistency(consistency)
-        call = self._begin(operation, timeout_s)
-        check_key(key, calls.limits)
-        read = call.session.read(self._name, key, call.deadline_s)
-        if consistency == "cached" and fresh is None:
-            return self._join_or_ask(call, read)
-        return self._opened(self._ask(call, read, calls.cache.begin_read(call.session, read)))
-
-    def _join_or_ask(self, call: Call, read: Operation) -> S | None:
-        """Single flight: of reads of one key that are under way at once, one asks the owner."""
-        cache = self._calls.cache
-        ticket, joined = cache.join_or_begin(call.session, read, Flight())
-        if joined:
-            answered = ticket.flight.wait(call.deadline_s - time.monotonic())
-            if cache.landed(ticket, joined=answered):
-                return self._opened(ticket.flight.value)
-            ticket = cache.begin_read(call.session, read)
-        return self._opened(self._ask(call, read, ticket))
-
-    def _ask(self, call: Call, read: Operation, ticket: Ticket) -> Any:
-        """Ask the owner: see `caching.held` for what comes back."""
-        cache = self._calls.cache
-        try:
-            reply = self._one(call, read)
-            value = cache.answered(ticket, reply, self._decoded(read.key, reply))
-            if ticket.flight is not None:
-                ticket.flight.land(value)
-        finally:
-            cache.give_up([ticket])
-        return value
-
-    def _ask_many(self, call: Call, keys: Sequence[str], found: dict[str, S | None]) -> None:
-        """Ask the owners of these keys, and put what they answer into `found`."""
-        session, cache = call.session, self._calls.cache
-        operations = [session.read(self._name, key, call.deadline_s) for key in keys]
-        tickets = [cache.begin_read(session, operation) for operation in operations]
-        try:
-            outcomes = self._calls.run(session, operations, call.name)
-            for key, ticket, outcome in zip(keys, tickets, outcomes, strict=True):
-                reply = self._reply(outcome)
-                found[key] = state = self._decoded(key, reply)
-                cache.answered(ticket, reply, state)
-        finally:
-            cache.give_up(tickets)
-
-    def _take_in(self) -> None:
-        if self._calls.transport.has_pushes():
-            self._calls.transport.take_in()
-
-    def _decoded(self, key: str, reply: Reply) -> S | None:
-        return None if isinstance(reply, Absent) else state_of(self.category, key, reply)
-
-    def _opened(self, value: Any) -> S | None:
-        """What was held of a state: the state itself, or what a state that can be changed is decoded from each time."""
-        return self._decoded("", value) if isinstance(value, Value) else value
+    def _saw(self, page: Page) -> None:
+        for slot, (epoch, revision) in page.heads.items():
+            self._calls.cache.saw_row(slot, epoch, revision)
 
     def _change(self, call: Call, key: str, op: Op, change: bytes, expected: int) -> S:
         """A change that the shard works out from what is stored."""
         check_body(change, self._calls.limits)
+        return cast("S", self._opened(self._written(call, key, op, change, expected)))
+
+    def _written(self, call: Call, key: str, op: Op, change: bytes, expected: int) -> Held:
+        """What is held of a key since this write, of which the shard tells the result."""
         operation = self._write(call, key, op, change, expected)
         ticket = self._calls.cache.begin_write(call.session, operation)
         try:
             reply = self._one(call, operation)
-            result = state_of(self.category, key, reply)
-            self._calls.cache.wrote(ticket, operation, reply, body_of(reply), result)
+            value = self._made(key, op, change, reply)
+            self._calls.cache.wrote(ticket, operation, reply, value)
         finally:
             self._calls.cache.end_writes([ticket])
-        return result
+        return value
 
-    def _begin(self, operation: str, timeout_s: float | None, request_id: str | None = None) -> Call:
-        """Every public operation begins here: its deadline, its count, the session, its category registered."""
-        deadline_s = self._calls.deadline(timeout_s)
-        name = f"{self.category.name}.{operation}"
-        self._calls.counters.called(name)
-        session = self._calls.open(deadline_s)
-        if not self._ensured:
-            session = self._calls.ensure(self.category, deadline_s)
-            self._ensured = True
-        return Call(name, session, deadline_s, request_id)
-
-    def _one(self, call: Call, operation: Operation) -> Reply:
-        outcomes = self._calls.run(call.session, [operation], call.name)
-        return self._reply(outcomes[0])
-
-    def _reply(self, outcome: Outcome) -> Reply:
-        if isinstance(outcome, LightningStateError):
-            raise completed(self.category, outcome)
-        return outcome
+    def _made(self, key: str, op: Op, change: bytes, reply: Reply) -> Held:
+        """What a write left of a key. `change` was sent: a shard does not repeat it."""
+        if op is not Op.DELETE:
+            return self._kept(key, whole(reply, change) if op is Op.SET else reply)
+        if not isinstance(reply, Value):
+            raise unexpected(reply)
+        return Absent(reply.slot, reply.epoch, reply.revision, reply.version)
 
     def _write(self, call: Call, key: str, op: Op, body: bytes, expected: int) -> Operation:
         return call.session.write(
@@ -487,13 +371,6 @@ class Collection(Generic[S]):
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidStateError(f"the change cannot be written as JSON: {error}") from error
 
-    def _batch(self, keys: Iterable[str]) -> tuple[str, ...]:
-        distinct = tuple(dict.fromkeys(keys))
-        most = self._calls.limits.batch_keys
-        if len(distinct) > most:
-            raise StateTooLargeError(f"a batch of {len(distinct)} keys; the limit is {most}", limit=most)
-        return distinct
-
     def _distinct(self, states: Iterable[S]) -> dict[str, S]:
         batch: dict[str, S] = {}
         for state in states:
@@ -521,7 +398,3 @@ class Collection(Generic[S]):
                 f"{self.category.name} {key!r} was deleted meanwhile", category=self.category.name, key=key
             ) from conflict
         return current
-
-    def _check_consistency(self, consistency: str) -> None:
-        if consistency not in ("cached", "linearizable"):
-            raise InvalidStateError(f'consistency is "cached" or "linearizable", not {consistency!r}')

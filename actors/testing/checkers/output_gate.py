@@ -53,5 +53,7 @@ class OutputGate:
             newest = max((entry.revision for entry in reply.entries), default=0)
             if newest > max(self._invalidated.values(), default=0):
                 self._violations.append(f"{self._name}: a page overtakes invalidations: {reply}")
+            if any(revision > self._invalidated.get(slot, 0) for slot, (_, revision) in reply.heads.items()):
+                self._violations.append(f"{self._name}: a page's heads overtake invalidations: {reply}")
         elif isinstance(reply, Value | Absent) and reply.revision > self._invalidated.get(reply.slot, 0):
             self._violations.append(f"{self._name}: a reply overtakes its invalidation: {reply}")

@@ -14,7 +14,9 @@ from lightning_state.actors.category import Category
 from lightning_state.actors.client.counters import Counters
 from lightning_state.actors.errors import ClientClosedError, LightningStateError
 from lightning_state.serve.client.breaker import Breaker
+from lightning_state.serve.client.seen import HttpSeen
 from lightning_state.serve.client.sending import DEFAULT_TIMEOUT_S, Sending
+from lightning_state.serve.freshness import AT_LEAST, FRESHNESS
 
 
 class AsyncHttpCalls:
@@ -24,6 +26,7 @@ class AsyncHttpCalls:
         self.http = http
         self.counters = Counters()
         self.breaker = Breaker(str(http.base_url))
+        self.seen = HttpSeen()
         self._timeout_s = timeout_s
 
     def __repr__(self) -> str:
@@ -37,8 +40,13 @@ class AsyncHttpCalls:
         """A write's id: the caller's own, else a new one that sorts by time."""
         return given or f"{time.time_ns() // 1_000_000:012x}-http-{secrets.token_hex(10)}"
 
-    async def run(self, operation: str, sending: Sending, category: Category[Any] | None = None) -> httpx.Response:
-        """The successful answer. Raises the typed error of any other."""
+    async def run(
+        self, operation: str, sending: Sending, category: Category[Any] | None = None, *, about: str | None = None
+    ) -> httpx.Response:
+        """The successful answer. Raises the typed error of any other.
+
+        `category`: whose states the answer may hold. `about`: the category by its name, where it holds none.
+        """
         self.counters.called(operation)
         while True:
             try:
@@ -48,15 +56,24 @@ class AsyncHttpCalls:
                 error = sending.lost(failure)
             else:
                 self.breaker.answered()
+                self._note(answer, about if category is None else category.name)
                 if answer.is_success:
                     return answer
                 error = sending.refused(answer, category)
+                if sending.is_outdated(error):
+                    self.seen.forget()
+                    continue
             delay_s = sending.delay_s(error, time.monotonic(), random.random())  # noqa: S311  # jitter, no secret
             if delay_s is None:
                 self.counters.failed(error.code)
                 raise sending.given_up(error)
             self.counters.retried(1)
             await asyncio.sleep(delay_s)
+
+    def _note(self, answer: httpx.Response, category: str | None) -> None:
+        token = answer.headers.get(FRESHNESS)
+        if token is not None:
+            self.seen.answered(token, category)
 
     async def _send(self, sending: Sending) -> httpx.Response:
         now_s = time.monotonic()
@@ -76,7 +93,7 @@ class AsyncHttpCalls:
         return await self.http.request(
             sending.method,
             sending.path,
-            params=sending.params,
+            params=sending.params if sending.at_least is None else {**sending.params, AT_LEAST: sending.at_least},
             headers=headers,
             content=sending.content,
             timeout=left_s + 1.0,  # the server, which knows what became of it, is given the chance to say so

@@ -16,6 +16,7 @@ from lightning_state.serve.client._async.built_in import (
     AsyncHttpResearchCollection,
     AsyncHttpVerificationCollection,
 )
+from lightning_state.serve.client._async.cache import AsyncHttpCacheControl
 from lightning_state.serve.client._async.calls import AsyncHttpCalls
 from lightning_state.serve.client._async.collection import AsyncHttpCollection
 from lightning_state.serve.client._async.verl import AsyncHttpVerl
@@ -27,9 +28,10 @@ S = TypeVar("S", bound=State)
 class AsyncHttpStateClient:
     """The actors' client's interface over HTTP: `agents`, `research`, `verifications`, `category(MyModel)`, `verl`.
 
-    Requests that got no answer are sent again, writes under the same id, until their deadline; while the server is away
-    calls fail at once (`ShardUnavailableError`), and a write of unknown outcome says so. Close it, or use it as a
-    context manager.
+    One client always sees its own writes, whichever replica answers, and versions never go back for it: each answer
+    says what it reflects, and each read asks for no less. Requests that got no answer are sent again, writes under the
+    same id, until their deadline; while the server is away calls fail at once (`ShardUnavailableError`), and a write of
+    unknown outcome says so. Close it, or use it as a context manager.
     """
 
     def __init__(self, http: httpx.AsyncClient, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
@@ -39,6 +41,7 @@ class AsyncHttpStateClient:
         self.verifications = AsyncHttpVerificationCollection(self._calls, VERIFICATIONS)
         self._categories: dict[str, Category[Any]] = {category.name: category for category in BUILT_IN}
         self.verl = AsyncHttpVerl(self._calls, self._categories)
+        self.cache = AsyncHttpCacheControl(self._calls)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._calls!r}>"
@@ -72,8 +75,17 @@ class AsyncHttpStateClient:
         sending = Sending("POST", state_path(category, key, "/~resolve"), self._calls.deadline(timeout_s))
         sending.content = msgspec.json.encode({"requestId": request_id})
         sending.headers = {"Content-Type": "application/json"}
-        answer = await self._calls.run("resolve", sending)
+        answer = await self._calls.run("resolve", sending, about=category)
         return Resolution(**msgspec.json.decode(answer.content))
+
+    async def token(self, *, timeout_s: float | None = None) -> str:
+        """What this client has read and written, as an opaque string: hand it to another process.
+
+        There, `get(..., at_least=token)` answers with nothing older, over HTTP or over actors.
+        """
+        if self._calls.seen.is_empty:
+            await self.agents.list(limit=1, timeout_s=timeout_s)  # whose service this is, if nothing else
+        return self._calls.seen.token()
 
     def metrics(self) -> dict[str, Any]:
         """This client's own counts: `calls` by operation, `errors` by code, `retries`."""

@@ -63,27 +63,53 @@ class AsyncHttpCollection(Generic[S]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.category.name} of {self._calls!r}>"
 
-    async def get(self, key: str, *, consistency: Consistency = "cached", timeout_s: float | None = None) -> S:
-        """The state under a key. Raises StateNotFoundError."""
+    async def get(
+        self,
+        key: str,
+        *,
+        consistency: Consistency = "cached",
+        at_least: str | None = None,
+        timeout_s: float | None = None,
+    ) -> S:
+        """The state under a key. Raises StateNotFoundError.
+
+        "cached" may answer from the server's memory, never older than what this client read or wrote before; with
+        `at_least`, the token of another client, also never older than what that one had. "linearizable" asks the owner.
+        """
         sending = self._reading("GET", state_path(self.category.name, key), timeout_s)
         sending.params = {"consistency": consistency}
+        self._require(sending, [key], consistency, at_least)
         answer = await self._calls.run(f"{self.category.name}.get", sending, self.category)
         return self.category.decode(answer.content)
 
-    async def exists(self, key: str, *, consistency: Consistency = "cached", timeout_s: float | None = None) -> bool:
+    async def exists(
+        self,
+        key: str,
+        *,
+        consistency: Consistency = "cached",
+        at_least: str | None = None,
+        timeout_s: float | None = None,
+    ) -> bool:
         """Whether a state is stored under a key."""
         try:
-            await self.get(key, consistency=consistency, timeout_s=timeout_s)
+            await self.get(key, consistency=consistency, at_least=at_least, timeout_s=timeout_s)
         except StateNotFoundError:
             return False
         return True
 
     async def get_many(
-        self, keys: Iterable[str], *, consistency: Consistency = "cached", timeout_s: float | None = None
+        self,
+        keys: Iterable[str],
+        *,
+        consistency: Consistency = "cached",
+        at_least: str | None = None,
+        timeout_s: float | None = None,
     ) -> dict[str, S]:
         """Id → state, of those that exist, in the order asked; one round trip."""
-        body = {"ids": list(dict.fromkeys(keys)), "consistency": consistency}
+        wanted = list(dict.fromkeys(keys))
+        body = {"ids": wanted, "consistency": consistency}
         sending = self._reading("POST", f"/v1/{self.category.name}:batchGet", timeout_s)
+        self._require(sending, wanted, consistency, at_least)
         sending.content, sending.headers = self._json(body), dict(_JSON)
         answer = await self._calls.run(f"{self.category.name}.get_many", sending, self.category)
         found: _Found = pieces(answer.content, _Found)
@@ -174,16 +200,21 @@ class AsyncHttpCollection(Generic[S]):
         prefix: str = "",
         limit: int = 100,
         cursor: str | None = None,
+        at_least: str | None = None,
         timeout_s: float | None = None,
         **index: str,
     ) -> StatePage[S]:
-        """One page of states in key order; `list(status=…)` filters by an index, one at a time."""
+        """One page of states in key order; `list(status=…)` filters by an index, one at a time.
+
+        It is always the owners' own, so it reflects what this client has seen, and any token.
+        """
         if unknown := [name for name in index if name not in self.category.indexes]:
             raise InvalidStateError(f"{self.category.name} has no index {unknown[0]!r}")
         filters = {self.category.alias(name): str(value) for name, value in index.items()}
         given = {"prefix": prefix or None, "limit": limit, "cursor": cursor, **filters}
         sending = self._reading("GET", f"/v1/{self.category.name}", timeout_s)
         sending.params = {name: value for name, value in given.items() if value is not None}
+        self._require(sending, [], "linearizable", at_least)
         answer = await self._calls.run(f"{self.category.name}.list", sending, self.category)
         page: _Page = pieces(answer.content, _Page)
         return StatePage(tuple(self.category.decode(bytes(item)) for item in page.items), page.cursor)
@@ -208,6 +239,14 @@ class AsyncHttpCollection(Generic[S]):
 
     def _reading(self, method: str, path: str, timeout_s: float | None) -> Sending:
         return Sending(method, path, self._calls.deadline(timeout_s))
+
+    def _require(self, sending: Sending, keys: Iterable[str], consistency: Consistency, at_least: str | None) -> None:
+        """Have the answer reflect what this client has seen, if the owner is not asked, and what it is given."""
+        if at_least is not None:
+            self._calls.seen.given(at_least)
+            sending.at_least, sending.is_given = at_least, True
+        if consistency == "cached":
+            sending.at_least = self._calls.seen.of_keys(self.category.name, keys)
 
     def _writing(  # noqa: PLR0917  # as above
         self, method: str, key: str, below: str, expected: int, request_id: str | None, timeout_s: float | None

@@ -18,6 +18,7 @@ from lightning_state.serve.client._sync.built_in import (
     HttpResearchCollection,
     HttpVerificationCollection,
 )
+from lightning_state.serve.client._sync.cache import HttpCacheControl
 from lightning_state.serve.client._sync.calls import HttpCalls
 from lightning_state.serve.client._sync.collection import HttpCollection
 from lightning_state.serve.client._sync.verl import HttpVerl
@@ -29,9 +30,10 @@ S = TypeVar("S", bound=State)
 class HttpStateClient:
     """The actors' client's interface over HTTP: `agents`, `research`, `verifications`, `category(MyModel)`, `verl`.
 
-    Requests that got no answer are sent again, writes under the same id, until their deadline; while the server is away
-    calls fail at once (`ShardUnavailableError`), and a write of unknown outcome says so. Close it, or use it as a
-    context manager.
+    One client always sees its own writes, whichever replica answers, and versions never go back for it: each answer
+    says what it reflects, and each read asks for no less. Requests that got no answer are sent again, writes under the
+    same id, until their deadline; while the server is away calls fail at once (`ShardUnavailableError`), and a write of
+    unknown outcome says so. Close it, or use it as a context manager.
     """
 
     def __init__(self, http: httpx.Client, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
@@ -41,6 +43,7 @@ class HttpStateClient:
         self.verifications = HttpVerificationCollection(self._calls, VERIFICATIONS)
         self._categories: dict[str, Category[Any]] = {category.name: category for category in BUILT_IN}
         self.verl = HttpVerl(self._calls, self._categories)
+        self.cache = HttpCacheControl(self._calls)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._calls!r}>"
@@ -74,8 +77,17 @@ class HttpStateClient:
         sending = Sending("POST", state_path(category, key, "/~resolve"), self._calls.deadline(timeout_s))
         sending.content = msgspec.json.encode({"requestId": request_id})
         sending.headers = {"Content-Type": "application/json"}
-        answer = self._calls.run("resolve", sending)
+        answer = self._calls.run("resolve", sending, about=category)
         return Resolution(**msgspec.json.decode(answer.content))
+
+    def token(self, *, timeout_s: float | None = None) -> str:
+        """What this client has read and written, as an opaque string: hand it to another process.
+
+        There, `get(..., at_least=token)` answers with nothing older, over HTTP or over actors.
+        """
+        if self._calls.seen.is_empty:
+            self.agents.list(limit=1, timeout_s=timeout_s)  # whose service this is, if nothing else
+        return self._calls.seen.token()
 
     def metrics(self) -> dict[str, Any]:
         """This client's own counts: `calls` by operation, `errors` by code, `retries`."""

@@ -10,7 +10,7 @@ import pytest
 from tests.channel_service import ChannelService, eventually
 
 from lightning_state.actors.client import StateClient
-from lightning_state.actors.core.effects import Invalidate
+from lightning_state.actors.core.effects import Drop, Invalidate
 from lightning_state.actors.core.messages import PROTOCOL, Absent, Frame, Get, List, Page
 from lightning_state.actors.core.rows import Entry
 from lightning_state.actors.limits import CacheSettings
@@ -224,6 +224,39 @@ def test_changes_of_one_commit_are_one_push() -> None:
     assert not isinstance(push, FlushAll)
     assert [(key.key, key.epoch, key.revision, key.version) for key in push.keys] == [("a", 7, 1, 1), ("b", 7, 2, 1)]
     assert set(subscribers._readers) == {(0, "c")}
+
+
+def test_a_key_dropped_by_hand_is_told_to_those_who_track_it_and_to_nobody_else() -> None:
+    subscribers = Subscribers()
+    reader, lister, stranger = Written(), Written(), Written()
+    subscribers.shown(reader, Get(1, "a"), Absent(1, 1, 0, 0), 0)
+    subscribers.shown(lister, LISTED, page("a", "b"), subscribers.moment(LISTED))
+    subscribers.shown(stranger, Get(1, "c"), Absent(1, 1, 0, 0), 0)
+    subscribers.drop(Drop(1, "a", 7, 5))
+    assert told(reader) == told(lister) == ["a"]
+    assert told(stranger) == []
+    assert (0, "a") not in subscribers._readers
+    subscribers.drop(Drop(1, "a", 7, 5))
+    assert told(reader) == []
+
+
+def test_a_category_dropped_by_hand_flushes_those_who_have_any_of_it() -> None:
+    subscribers = Subscribers()
+    reader, stranger = Written(), Written()
+    subscribers.shown(reader, Get(1, "a"), Absent(1, 1, 0, 0), 0)
+    subscribers.shown(stranger, Get(1 << 16, "r"), Absent(1 << 16, 1, 0, 0), 0)
+    subscribers.drop(Drop(0, "", 7, 5))
+    assert reader.pushed == [FlushAll()]
+    assert stranger.pushed == []
+    assert set(subscribers._readers) == {(1, "r")}
+
+
+def test_a_list_that_is_read_while_its_member_is_dropped_by_hand_is_not_kept() -> None:
+    subscribers, peer = Subscribers(), Written()
+    moment = subscribers.moment(LISTED)
+    subscribers.drop(Drop(1, "a", 7, 5))
+    subscribers.shown(peer, LISTED, page("a"), moment)
+    assert told(peer) == [ListInvalidation(0, "status", "Ready")]
 
 
 LISTED = List(0, "", "", 100, "status", "Ready")

@@ -248,6 +248,20 @@ def test_clearing_forgets_everything_and_every_channel(cache: Cache) -> None:
     assert not cache.end_read(under_way, Stamp(7, 1, 1), "a1", 10, 0.0)
 
 
+def test_an_answer_proves_its_slot_up_to_when_it_was_given(cache: Cache) -> None:
+    fill(cache, A, 3)
+    entry = cache.find(A, 0.0)
+    assert entry is not None
+    ticket = cache.begin_read(B, SLOT, 0)
+    cache.reflects(ticket, 8, 20)  # by the handle, of a newer owner: nothing is known of this channel's pushes
+    assert not cache.is_fresh(entry, 7, 9)
+    cache.reflects(ticket, 7, 9)
+    assert cache.is_fresh(entry, 7, 9)
+    cache.lost(0)
+    cache.reflects(ticket, 7, 30)
+    assert not cache.is_fresh(entry, 7, 30)
+
+
 def test_freshness_is_proven_by_what_came_over_the_channel(cache: Cache) -> None:
     fill(cache, A, 3)
     entry = cache.find(A, 0.0)

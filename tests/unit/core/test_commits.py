@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from lightning_state.actors.core import shard as shard_module
@@ -110,7 +111,7 @@ def test_a_page_waits_for_the_commit_it_may_show(driver: ShardDriver) -> None:
     driver.log.clear()
     driver.commit()
     assert [type(effect) for effect in driver.log] == [Invalidate, Notify, Respond, Respond]
-    assert driver.reply(listing) == Page([], more=False)
+    assert driver.reply(listing) == Page([], more=False, heads={0: (1, 2)})
 
 
 def test_a_page_of_another_category_waits_for_nothing(driver: ShardDriver) -> None:
@@ -213,7 +214,7 @@ def test_refused_verdict_is_the_answer_and_changes_nothing(driver: ShardDriver) 
     call = begun(driver)
     refused = refusal(ValidationFailedError("not true"))
     driver.judge(refused)
-    assert driver.reply(call) == refused
+    assert driver.reply(call) == msgspec.structs.replace(refused, details={"moment": (0, 1, 0)})
     assert driver.waiting == []
     assert driver.shard.pending == 0
 

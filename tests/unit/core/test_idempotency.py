@@ -80,7 +80,8 @@ def test_repeated_request_finds_its_stored_result(driver: ShardDriver) -> None:
     first = driver.ask(patch)
     driver.ask(driver.write("a"))
     driver.evict()
-    assert driver.ask(again(patch, seq=50)) == first
+    assert isinstance(first, Value)
+    assert driver.ask(again(patch, seq=50)) == msgspec.structs.replace(first, head=3)
     assert len(driver.store.rows) == 3
 
 
@@ -109,7 +110,7 @@ def test_late_first_attempt_after_an_answered_refusal_does_not_run(driver: Shard
     driver.load()
     driver.look_up()
     driver.judge(INVALID)
-    assert driver.reply(driver.send(write)) == INVALID
+    assert code(driver.reply(driver.send(write))) == INVALID.code
     assert driver.waiting == []
 
 
