@@ -194,7 +194,7 @@ class ShardDriver:
             elif isinstance(effect, Lookup):
                 self.look_up(self.store.applied(effect.slot, effect.principal, effect.request_id))
             elif isinstance(effect, Scan):
-                self.scan(*self.store.scan(effect.request))
+                self.scan(*self.store.scan(effect.request, effect.size_bytes))
             elif isinstance(effect, Validate):
                 self.judge()
             else:
