@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from lightning_state.actors.client._async.collection import AsyncCollection, Consistency
 from lightning_state.actors.client.calling import Call
@@ -154,6 +155,7 @@ class AsyncRawCollection(AsyncCollection[Any]):
 
     async def _change_raw(self, call: Call, key: str, op: Op, change: bytes, expected: int) -> StoredState:
         check_body(change, self._calls.limits)
+        check_key(key, self._calls.limits)
         reply = await self._one(call, self._write(call, key, op, change, expected))
         return stored_of(self.category.name, key, reply)
 

@@ -8,8 +8,9 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar
+
+from msgspec.structs import replace
 
 from lightning_state.actors.category import Category
 from lightning_state.actors.client._sync.calls import Calls
@@ -249,6 +250,7 @@ class Collection(Generic[S]):
         Raises StateNotFoundError and VersionConflictError.
         """
         call = self._begin("delete", timeout_s, request_id)
+        check_key(key, self._calls.limits)
         operation = self._write(call, key, Op.DELETE, b"", expected_version)
         ticket = self._calls.cache.begin_write(call.session, operation)
         try:
@@ -426,6 +428,7 @@ class Collection(Generic[S]):
     def _change(self, call: Call, key: str, op: Op, change: bytes, expected: int) -> S:
         """A change that the shard works out from what is stored."""
         check_body(change, self._calls.limits)
+        check_key(key, self._calls.limits)
         operation = self._write(call, key, op, change, expected)
         ticket = self._calls.cache.begin_write(call.session, operation)
         try:
@@ -439,7 +442,7 @@ class Collection(Generic[S]):
     def _begin(self, operation: str, timeout_s: float | None, request_id: str | None = None) -> Call:
         """Every public operation begins here: its deadline, its count, the session, its category registered."""
         deadline_s = self._calls.deadline(timeout_s)
-        name = f"{self.category.name}.{operation}"
+        name = f"{self._name}.{operation}"
         self._calls.counters.called(name)
         session = self._calls.open(deadline_s)
         if not self._ensured:
@@ -457,9 +460,10 @@ class Collection(Generic[S]):
         return outcome
 
     def _write(self, call: Call, key: str, op: Op, body: bytes, expected: int) -> Operation:
+        """A write whose key and body were checked before."""
         return call.session.write(
-            self.category.name,
-            check_key(key, self._calls.limits),
+            self._name,
+            key,
             op,
             body,
             expected,
@@ -476,7 +480,8 @@ class Collection(Generic[S]):
         return check_key(self.category.key(checked), self._calls.limits), body, checked
 
     def _check_model(self, state: S) -> None:
-        if not isinstance(state, self.category.model):
+        model = self.category.model
+        if type(state) is not model and not isinstance(state, model):  # the latter is slow for a pydantic model
             raise InvalidStateError(
                 f"{self.category.name} holds {self.category.model.__name__}, not {type(state).__name__}"
             )
