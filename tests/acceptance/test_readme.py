@@ -13,6 +13,8 @@ README = Path(__file__).parents[2] / "README.md"
 
 CHECKS = """
 assert state.agents.get("a-1").status == AgentStatus.READY
+{lock}
+assert state.agents.get("a-1").properties == {{"plan": "…"}}
 {job}
 assert ray.get(finish.remote("a-1")) > 1
 assert state.agents.get("a-1").status == AgentStatus.COMPLETED
@@ -30,9 +32,9 @@ else:
 
 @pytest.mark.timeout(180)
 def test_the_readmes_python_runs_as_it_stands(tmp_path: Path) -> None:
-    first, job, orders, own_category = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    first, lock, job, orders, own_category = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     (tmp_path / "orders.py").write_text(orders)
-    checks = CHECKS.format(job=job, own_category=own_category)
+    checks = CHECKS.format(lock=lock, job=job, own_category=own_category)
     (tmp_path / "readme.py").write_text(
         f"from lightning_state import ValidationFailedError\n{first}\n"
         "with start(data_dir='my-state') as service, service.client() as state:\n" + indent(checks, "    ")
