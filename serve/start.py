@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import ray
 from ray.exceptions import RayError
 
 from lightning_state.actors.limits import Limits
@@ -18,6 +19,7 @@ from lightning_state.serve.errors import HttpUnavailableError, PortInUseError
 from lightning_state.serve.tokens import digest_of, read_or_make_token
 
 _READY_WITHIN_S = 60.0
+_STOPPED_WITHIN_S = 30.0
 _POLL_S = 0.05
 _KEEP_ALIVE_S = 75
 
@@ -88,7 +90,8 @@ def stop_http(service: str) -> None:
     _quiet()
     applications = set(serve.status().applications)
     if applications <= {application_name(service)}:
-        serve.shutdown()
+        _end_controller()
+        serve.shutdown()  # ends what is left, and forgets the controller
     else:
         serve.delete(application_name(service))
 
@@ -96,6 +99,23 @@ def stop_http(service: str) -> None:
 def application_name(service: str) -> str:
     """The service's Serve application."""
     return f"lightning-state-{service}"
+
+
+def _end_controller() -> None:
+    """Have Serve's controller end everything and itself, and wait for that.
+
+    `serve.shutdown` waits within a call to the controller, which fails when the controller ends: Ray then prints an
+    error to stdout of every connected process.
+    """
+    from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE  # noqa: PLC0415  # as above
+
+    deadline_s = time.monotonic() + _STOPPED_WITHIN_S
+    with contextlib.suppress(RayError, ValueError):  # it has ended: there is no such actor
+        controller = cast("Any", ray.get_actor(SERVE_CONTROLLER_NAME, SERVE_NAMESPACE))
+        ray.get(controller.graceful_shutdown.remote(wait=False), timeout=_STOPPED_WITHIN_S)
+        while time.monotonic() < deadline_s:
+            time.sleep(_POLL_S)
+            ray.get_actor(SERVE_CONTROLLER_NAME, SERVE_NAMESPACE)
 
 
 def _check_serve(host: str, port: int) -> None:

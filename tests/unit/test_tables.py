@@ -219,7 +219,9 @@ def test_a_refusal_shows_each_finding() -> None:
 
 def test_decisions_of_the_pool_are_shown_with_their_moment_and_reason() -> None:
     decisions = [PoolDecision(1_000_000 * n, "scale_up", f"v-{n}", "utilisation 90%") for n in range(MOST_ROWS + 1)]
-    texts = shown(PoolView(["v-1"], 0.9, 2, decisions, 1)).texts
+    pool = PoolView(["v-1"], 0.9, 2, decisions, 1, {"v-1": "unix:secret"})
+    assert "secret" not in repr(pool) + pool._repr_html_()
+    texts = shown(pool).texts
     assert {"1970-01-01 00:00:50 UTC", "scale_up", "v-50", "utilisation 90%"} <= set(texts)
     assert "v-0" not in texts  # the latest count
 

@@ -261,6 +261,10 @@ class PoolView(msgspec.Struct, tag="pool", array_like=True, frozen=True):
     endpoints: dict[str, str] = {}
     """Actor name → where its direct channel listens, of the members that have one."""
 
+    def __repr__(self) -> str:
+        # Without the endpoints: they hold the tokens of their channels.
+        return f"<PoolView validators={len(self.members)} desired={self.desired} utilisation={self.utilisation:.0%}>"
+
     def _repr_html_(self) -> str:
         decisions = [
             {
