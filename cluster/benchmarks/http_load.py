@@ -10,6 +10,7 @@ from typing import cast
 
 from lightning_state.cluster.benchmarks.errors import BenchmarkError
 
+_ATTEMPTS = 3
 _END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length:"
 
@@ -35,6 +36,47 @@ class Answer:
         return self.head[len(name) + len(found) :][: len(rest)].partition(b"\r\n")[0].strip()
 
 
+class LostConnectionError(BenchmarkError):
+    """The server has closed the connection: whether it did what it was asked is not known."""
+
+    code = "benchmark_lost_connection"
+
+
+class Client:
+    """One connection, opened anew when the server closes it, as a proxy does whenever its configuration changes.
+
+    What got no answer is then sent again: a request must bear repetition, or carry an Idempotency-Key.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._where = host, port
+        self._connection: Connection | None = None
+
+    async def ask(self, request: bytes) -> Answer:
+        """The answer to a request. Raises BenchmarkError for any that is not a success, or lost again and again."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await (await self._connected()).ask(request)
+            except LostConnectionError:
+                self.close()
+        return await (await self._connected()).ask(request)
+
+    async def open(self) -> None:
+        """Connect, so that the first request need not wait for it."""
+        await self._connected()
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _connected(self) -> Connection:
+        if self._connection is None:
+            _, self._connection = await asyncio.get_running_loop().create_connection(Connection, *self._where)
+        return self._connection
+
+
 class Connection(asyncio.Protocol):
     """One connection with one request under way at a time. Bodies have a length: chunks are not understood."""
 
@@ -44,9 +86,9 @@ class Connection(asyncio.Protocol):
         self._waiting: asyncio.Future[Answer] | None = None
 
     async def ask(self, request: bytes) -> Answer:
-        """The answer to a request. Raises BenchmarkError for any that is not a success, and for a lost connection."""
+        """The answer to a request. Raises BenchmarkError for any that is not a success, LostConnectionError."""
         if self._transport is None or self._transport.is_closing():
-            raise BenchmarkError("the connection was closed between two requests")
+            raise LostConnectionError("the connection was closed between two requests")
         self._waiting = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         answer = await self._waiting
@@ -84,7 +126,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
-        self._settle(BenchmarkError(f"the connection was closed ({exc or 'by the server'})"))
+        self._settle(LostConnectionError(f"the connection was closed ({exc or 'by the server'})"))
 
     def _settle(self, result: Answer | BenchmarkError) -> None:
         waiting, self._waiting = self._waiting, None
@@ -97,18 +139,16 @@ class Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def connections(host: str, port: int, count: int) -> AsyncGenerator[list[Connection]]:
+async def connections(host: str, port: int, count: int) -> AsyncGenerator[list[Client]]:
     """So many open connections."""
-    loop = asyncio.get_running_loop()
-    opened: list[Connection] = []
+    clients = [Client(host, port) for _ in range(count)]
     try:
-        for _ in range(count):
-            _, connection = await loop.create_connection(Connection, host, port)
-            opened.append(connection)
-        yield opened
+        for client in clients:
+            await client.open()
+        yield clients
     finally:
-        for connection in opened:
-            connection.close()
+        for client in clients:
+            client.close()
 
 
 def request(

@@ -96,7 +96,10 @@ def one_by_one(call: Callable[[int], Any], calls: int) -> Round:
 
 
 async def in_flight(call: Callable[[int, int], Awaitable[Any]], calls: int, lanes: int) -> Round:
-    """Calls with as many under way as there are lanes, until so many are done: `call(lane, turn)`."""
+    """Calls with as many under way as there are lanes, until so many are done: `call(lane, turn)`.
+
+    Raises what the first call that failed raised.
+    """
     durations_us: list[float] = []
     clock = time.perf_counter_ns
     turns = count()
@@ -108,9 +111,12 @@ async def in_flight(call: Callable[[int, int], Awaitable[Any]], calls: int, lane
             durations_us.append((clock() - before) / 1e3)
 
     began = clock()
-    async with asyncio.TaskGroup() as group:
-        for number in range(lanes):
-            group.create_task(lane(number))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number in range(lanes):
+                group.create_task(lane(number))
+    except ExceptionGroup as errors:  # the first tells what happened: the others are of lanes that met the same
+        raise errors.exceptions[0] from errors
     return Round(durations_us, {"per second": (calls / ((clock() - began) / 1e9), "1/s")})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import cycle
+from itertools import count, cycle
 from typing import Any
 
 from lightning_state.cluster.benchmarks import typical
@@ -31,6 +31,7 @@ class HttpSide:
         self._in_flight = in_flight
         self._lanes = [f"http-lane-{number:02d}" for number in range(CONNECTIONS)]
         self._seed = 0
+        self._ids = count()
 
     def warm_up(self) -> None:
         """Have every state there, and the replica read what it caches."""
@@ -107,16 +108,19 @@ class HttpSide:
             puts = [cycle([self._put(key, turn) for turn in range(2)]) for key in self._lanes[:lanes]]
 
             async def call(lane: int, _turn: int) -> None:
-                head, tail = next(puts[lane])
-                etags[lane] = (await opened[lane].ask(head + etags[lane] + tail)).etag
+                head, middle, tail = next(puts[lane])
+                put = b"%b%b%b%d%b" % (head, etags[lane], middle, next(self._ids), tail)
+                etags[lane] = (await opened[lane].ask(put)).etag
 
             return await in_flight(call, calls, lanes)
 
-    def _put(self, key: str, turn: int) -> tuple[bytes, bytes]:
-        """A write up to its ETag, and from there on."""
-        whole = request("PUT", _path(key), self._host, {**self._authorized, "If-Match": "\0"}, body(key, turn))
-        head, _, tail = whole.partition(b"\0")
-        return head, tail
+    def _put(self, key: str, turn: int) -> list[bytes]:
+        """A write in three parts: its ETag goes between the first two, the rest of its id between the last two.
+
+        The id lets it be sent again when a connection is lost, as the shipped client does.
+        """
+        conditions = {"If-Match": "\0", "Idempotency-Key": f"{key}-\0"}
+        return request("PUT", _path(key), self._host, {**self._authorized, **conditions}, body(key, turn)).split(b"\0")
 
     async def _typical(self, lanes: int, calls: int) -> Round:
         self._seed += 1

@@ -15,8 +15,8 @@ OK = b'HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nETag: "7"\r\ncontent-lengt
 
 
 @asynccontextmanager
-async def answering(*pieces: bytes, close: bool = False) -> AsyncGenerator[tuple[int, list[bytes]]]:
-    """A server that answers each request with these pieces, flushed one by one."""
+async def answering(*pieces: bytes, close: bool = False, deaf: int = 0) -> AsyncGenerator[tuple[int, list[bytes]]]:
+    """A server that answers each request with these pieces, flushed one by one; the first few it hangs up on."""
     heard: list[bytes] = []
     answering: set[asyncio.Task[None] | None] = set()
 
@@ -24,6 +24,8 @@ async def answering(*pieces: bytes, close: bool = False) -> AsyncGenerator[tuple
         answering.add(asyncio.current_task())
         while head := await reader.read(65_536):
             heard.append(head)
+            if len(heard) <= deaf:
+                break
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
@@ -66,3 +68,25 @@ async def test_what_is_no_whole_success_is_not_counted(answer: bytes, reason: st
     async with answering(answer, close=True) as (port, _), connections("127.0.0.1", port, 1) as (connection,):
         with pytest.raises(BenchmarkError, match=reason):
             await connection.ask(request("GET", "/", "here"))
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_what_got_no_answer_is_asked_again_on_a_new_connection(lost: int) -> None:
+    async with answering(OK, deaf=lost) as (port, heard), connections("127.0.0.1", port, 1) as (connection,):
+        assert (await connection.ask(request("GET", "/a", "here"))).body == b"hello"
+    assert len(heard) == lost + 1
+    assert len(set(heard)) == 1
+
+
+async def test_a_connection_that_was_closed_in_between_is_opened_anew() -> None:
+    async with answering(OK, close=True) as (port, heard), connections("127.0.0.1", port, 1) as (connection,):
+        for _ in range(3):
+            assert (await connection.ask(request("GET", "/a", "here"))).status == 200
+    assert len(heard) == 3
+
+
+async def test_a_server_that_hangs_up_again_and_again_ends_the_benchmark() -> None:
+    async with answering(OK, deaf=9) as (port, heard), connections("127.0.0.1", port, 1) as (connection,):
+        with pytest.raises(BenchmarkError, match="was closed"):
+            await connection.ask(request("GET", "/a", "here"))
+    assert len(heard) == 3

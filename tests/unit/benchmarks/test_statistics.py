@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_state.cluster.benchmarks.errors import BenchmarkError
 from lightning_state.cluster.benchmarks.measuring import Operation, Record, Round, in_flight, in_turns, one_by_one, run
 from lightning_state.cluster.benchmarks.statistics import (
     figure_of_durations,
@@ -119,3 +120,13 @@ def test_as_many_as_there_are_lanes_are_under_way_and_no_more() -> None:
     measured = run(in_flight(call, 50, 8))
     assert (sorted(turns), most) == (list(range(50)), 8)
     assert len(measured.durations_us) == 50
+
+
+def test_a_call_that_fails_ends_the_load_with_its_own_error() -> None:
+    async def call(_lane: int, turn: int) -> None:
+        await asyncio.sleep(0)
+        if turn == 5:
+            raise BenchmarkError("five")
+
+    with pytest.raises(BenchmarkError, match="five"):
+        run(in_flight(call, 50, 8))
