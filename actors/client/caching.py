@@ -109,7 +109,7 @@ class ClientCache:
     def answered(self, ticket: Ticket, reply: Reply, state: State | None) -> Any:
         """A read's answer; what to hand to others of it: see `held`."""
         value = held(reply, state)
-        if isinstance(reply, Value | Absent):
+        if isinstance(reply, (Value, Absent)):
             with self._lock:
                 self._note(reply)
                 size_bytes = _size_bytes(ticket.place[1], reply)
@@ -118,11 +118,12 @@ class ClientCache:
 
     def give_up(self, tickets: Iterable[Ticket]) -> None:
         """Nobody waits for these reads any more. Harmless when they were answered."""
-        with self._lock:
-            for ticket in tickets:
-                self._cache.give_up(ticket)
-                if ticket.flight is not None:
-                    ticket.flight.end()
+        for ticket in tickets:
+            if not ticket.is_over:
+                with self._lock:
+                    self._cache.give_up(ticket)
+            if ticket.flight is not None:
+                ticket.flight.end()
 
     # -- own writes ---
 
@@ -139,20 +140,20 @@ class ClientCache:
         if not isinstance(reply, Value):
             return
         write = operation.template
-        reply = msgspec.structs.replace(reply, body=body)
+        value = state if state is None or is_frozen(state) else msgspec.structs.replace(reply, body=body)
         with self._lock:
             self._note(reply)
             if isinstance(write, Write) and write.fresh and operation.tries == 1:
-                size_bytes = _size_bytes(ticket.place[1], reply)
-                self._cache.end_write(ticket, _stamp(reply), held(reply, state), size_bytes, time.monotonic())
+                size_bytes = _row_bytes(ticket.place[1], body)
+                self._cache.end_write(ticket, _stamp(reply), value, size_bytes, time.monotonic())
             else:
                 self._cache.doubt_write(ticket)
 
     def end_writes(self, tickets: Iterable[Ticket]) -> None:
         """Whatever became of these writes is known by now; of those that nothing is known of, the key is forgotten."""
-        with self._lock:
-            for ticket in tickets:
-                if not ticket.is_over:
+        for ticket in tickets:
+            if not ticket.is_over:
+                with self._lock:
                     self._cache.doubt_write(ticket)
 
     # -- lists ---
@@ -203,7 +204,7 @@ class ClientCache:
     def passed(self, place: KeyPlace, reply: Reply) -> None:
         """The owner answered with this, of whose changes it will not tell: it is not kept, nor what may be older."""
         with self._lock:
-            if isinstance(reply, Value | Absent):
+            if isinstance(reply, (Value, Absent)):
                 self._note(reply)
             self._cache.invalidate(place)
 

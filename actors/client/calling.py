@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from lightning_state.actors.client.fencing import Fence
 from lightning_state.actors.core.session import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """What every step of a call needs to know."""
 
     name: str

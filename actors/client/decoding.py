@@ -38,7 +38,7 @@ def state_of(category: Category[S], key: str, reply: Reply) -> S:
     """The state in a reply. Raises StateNotFoundError when nothing is stored under the key."""
     if isinstance(reply, Value) and reply.body is not None:
         return category.decode(reply.body, reply.version, reply.updated_us)
-    if isinstance(reply, Absent | Value):
+    if isinstance(reply, (Absent, Value)):
         raise StateNotFoundError(f"{category.name} {key!r} does not exist", category=category.name, key=key)
     raise unexpected(reply)
 

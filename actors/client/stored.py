@@ -38,7 +38,7 @@ def stored_of(category: str, key: str, reply: Reply, sent: bytes | None = None) 
         body = sent if reply.body is None else reply.body
         if body is not None:
             return StoredState(key, body, reply.version, reply.updated_us)
-    if isinstance(reply, Absent | Value):
+    if isinstance(reply, (Absent, Value)):
         raise StateNotFoundError(f"{category} {key!r} does not exist", category=category, key=key)
     raise unexpected(reply)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 KeyPlace = tuple[str, str]
 """(category, key)."""
 
@@ -41,8 +43,7 @@ class Channel:
     """Slot → the highest revision heard of: pushes of all revisions up to it have arrived."""
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """A key's state, or a part of a list, that its channel promised to tell changes of."""
 
     stamp: Stamp
@@ -56,8 +57,7 @@ class Entry:
     """Of a part of a list: its keys."""
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
+class Ticket(msgspec.Struct, eq=False):
     """One read or own write under way, from before it is sent until its answer was taken in."""
 
     place: Place

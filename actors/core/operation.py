@@ -63,7 +63,7 @@ class Loading:
 
 def digest_of(request: Write | Resolve | Recall | Acquire | Release) -> bytes:
     """What a repeated request must share with the first one. Epoch, number and freshness differ between sendings."""
-    if not isinstance(request, Write | Recall):  # what else an Acquire says is part of its lease's identity
+    if not isinstance(request, (Write, Recall)):  # what else an Acquire says is part of its lease's identity
         return b""
     if isinstance(request, Recall) or request.intent:
         same = (request.key, request.op, request.intent)

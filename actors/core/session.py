@@ -13,7 +13,7 @@ Times: `now_s` and `deadline_s` are seconds of any one monotonic clock, `now_ms`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +47,7 @@ from lightning_state.actors.core.messages import (
 from lightning_state.actors.core.request_ids import generated_id
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.service_map import ServiceMap
-from lightning_state.actors.core.slots import index_of_slot
+from lightning_state.actors.core.slots import index_of_slot, slot_of
 from lightning_state.actors.errors import (
     ClientClosedError,
     DeadlineExceededError,
@@ -88,7 +88,7 @@ SETTLING = frozenset(
 this write was not applied either. Any other refusal says so only of the sending it answers."""
 
 
-Numbered = Write | Resolve | Acquire | Release
+NUMBERED = (Write, Resolve, Acquire, Release)
 """Requests that change something: a session numbers them (C5)."""
 
 LOCK_ANSWER_S = 10.0
@@ -144,8 +144,7 @@ def _ignore(_: ServiceMap) -> None:
     pass
 
 
-@dataclass(slots=True, eq=False)
-class Operation:
+class Operation(msgspec.Struct, eq=False):
     """One operation under way. Only the session changes it."""
 
     category: str
@@ -166,12 +165,12 @@ class Operation:
     @property
     def seq(self) -> int:
         """The session's number of this operation; 0 for those that change nothing."""
-        return self.template.seq if isinstance(self.template, Numbered) else 0
+        return self.template.seq if isinstance(self.template, NUMBERED) else 0
 
     @property
     def request_id(self) -> str:
         """What this operation can be repeated or asked about under; empty for those that change nothing."""
-        return self.template.request_id if isinstance(self.template, Numbered) else ""
+        return self.template.request_id if isinstance(self.template, NUMBERED) else ""
 
 
 @dataclass(slots=True, eq=False)
@@ -293,32 +292,34 @@ class Session:
         if isinstance(template, List):
             return operation.shard or 0, template
         shard = self.map.categories[operation.category].owners[index_of_slot(template.slot)]
-        if isinstance(template, Get | Recall | History):
+        if isinstance(template, (Get, Recall, History)):
             return shard, template
-        changes: dict[str, Any] = {"epoch": self.epoch(shard)}
-        if isinstance(template, Acquire):
-            changes["wait_ms"] = max(0, int((operation.wait_until_s - now_s) * 1000))
+        epoch = self.epoch(shard)
         if isinstance(template, Write):
-            changes["timeout_ms"] = max(1, int((operation.deadline_s - now_s) * 1000))
-            changes["fresh"] = template.fresh and not again
-        return shard, msgspec.structs.replace(template, **changes)
+            timeout_ms = max(1, int((operation.deadline_s - now_s) * 1000))
+            fresh = template.fresh and not again
+            return shard, msgspec.structs.replace(template, epoch=epoch, timeout_ms=timeout_ms, fresh=fresh)
+        if isinstance(template, Acquire):
+            wait_ms = max(0, int((operation.wait_until_s - now_s) * 1000))
+            return shard, msgspec.structs.replace(template, epoch=epoch, wait_ms=wait_ms)
+        return shard, msgspec.structs.replace(template, epoch=epoch)
 
-    def frame(self, requests: Sequence[Request]) -> Frame:
+    def frame(self, requests: list[Request]) -> Frame:
         """The frame that carries these requests now."""
         with self.guard:
             floor = next(iter(self._open), self._next)
-        return Frame(PROTOCOL, self.name, floor, self.principal, list(requests))
+        return Frame(PROTOCOL, self.name, floor, self.principal, requests)
 
     def answered(self, operation: Operation, answer: Answer, now_s: float, roll: float) -> Decision:
         """What to do with an answer. `roll` is a random number in [0, 1) for the jitter of a delay."""
+        if not isinstance(answer, (Refused, Lost, Pending)):
+            return Done(answer)
         if isinstance(answer, Pending):
             operation.doubtful = isinstance(operation.template, Write)
             operation.trouble = "the service is still deciding"
             return self._again(operation, 0.0, now_s, refresh=False)
         if isinstance(answer, Lost):
             return self._lost(operation, answer, now_s, roll)
-        if not isinstance(answer, Refused):
-            return Done(answer)
         if answer.maybe:
             return self._lost(operation, Lost(True, answer.code, answer.message), now_s, roll)
         if answer.code in MOVED:
@@ -337,8 +338,9 @@ class Session:
         A sending still under way is refused once a later frame has told the shard the new floor; before that it may
         be applied, which is what "unknown" meant to whoever gave up.
         """
-        with self.guard:
-            self._open.pop(operation.seq, None)
+        if seq := operation.seq:
+            with self.guard:
+                self._open.pop(seq, None)
 
     def _lost(self, operation: Operation, lost: Lost, now_s: float, roll: float) -> Decision:
         operation.doubtful |= lost.sent and isinstance(operation.template, Write)
@@ -403,7 +405,7 @@ class Session:
     def _renumber(self, operation: Operation) -> None:
         """A shard's refusal is its final answer to a number: the next try needs a new one, under the same id."""
         template = operation.template
-        if isinstance(template, Numbered):
+        if isinstance(template, NUMBERED):
             self.end(operation)
             operation.template = msgspec.structs.replace(template, seq=self._number())
 
@@ -411,7 +413,7 @@ class Session:
         info = self.map.categories.get(category)
         if info is None:
             raise UnknownCategoryError(f"category {category!r} is not registered at service {self.map.service!r}")
-        return self.map.locate(info, key)[0]
+        return slot_of(info.id, key, len(info.owners))
 
     def epoch(self, shard: int) -> int:
         """That of a shard's newest owner, by the map in use; 0 before the first."""

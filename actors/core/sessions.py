@@ -176,4 +176,4 @@ def _size_bytes(refused: Refused) -> int:
 
 
 def _value_bytes(value: Any) -> int:
-    return len(value) if isinstance(value, bytes | str) else 0
+    return len(value) if isinstance(value, (bytes, str)) else 0

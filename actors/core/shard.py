@@ -416,7 +416,7 @@ class Shard:
                 retry_after_s=RETRY_S,
             )
         self._pending += 1
-        if not isinstance(request, Resolve | Recall):
+        if not isinstance(request, (Resolve, Recall)):
             self._writes[operation.identity] = operation
         elif isinstance(request, Resolve):
             self._resolving[operation.identity] = operation
@@ -436,7 +436,7 @@ class Shard:
 
     def _start(self, operation: Operation) -> None:
         request = operation.request
-        if isinstance(request, Acquire | Release):
+        if isinstance(request, (Acquire, Release)):
             self.leases.prepare(operation)
             return
         operation.looked_up = isinstance(request, Write) and request.fresh
@@ -510,7 +510,7 @@ class Shard:
             if not isinstance(operation.request, Recall):
                 self._sessions.remember(waiter.session, waiter.seq, operation.identity, reply)
             self.respond(waiter.call, waiter.index, reply)
-        if not isinstance(operation.request, Resolve | Recall):
+        if not isinstance(operation.request, (Resolve, Recall)):
             del self._writes[operation.identity]
         elif self._resolving.get(operation.identity) is operation:
             del self._resolving[operation.identity]

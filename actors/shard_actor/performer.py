@@ -148,7 +148,7 @@ class Performer:
                     answered.setdefault(effect.call, []).append(effect)
             elif isinstance(effect, Invalidate):
                 changes.append(effect)
-            elif isinstance(effect, Load | Lookup):
+            elif isinstance(effect, (Load, Lookup)):
                 reads.append(effect)
             else:
                 self._begin(effect, began_s)
@@ -279,7 +279,7 @@ class Performer:
         try:
             if error is None:
                 self._committed(commit)
-            elif isinstance(error, CommitUnknownError | FencedError):
+            elif isinstance(error, (CommitUnknownError, FencedError)):
                 # A newer epoch owns the slots, or nobody knows what was written: serve nothing until this is settled.
                 logger.warning("commit of %d rows: %s", len(commit.rows), error)
                 self.perform(self.shard.commit_unknown(commit.ticket))

@@ -43,8 +43,8 @@ class Subscribers:
 
     def shown(self, peer: Peer, request: Request, reply: Reply, moment: int) -> None:
         """A connection that tracks is about to see this reply: it hears of the next change of what is shown."""
-        if isinstance(request, Get | Write):
-            if isinstance(reply, Value | Absent):
+        if isinstance(request, (Get, Write)):
+            if isinstance(reply, (Value, Absent)):
                 self._track(peer, [(category_of_slot(request.slot), request.key)])
         elif isinstance(request, List) and isinstance(reply, Page) and request.index and not reply.more:
             listed = (request.category_id, request.index, request.value)

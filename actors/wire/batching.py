@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from lightning_state.actors.core.messages import Get, History, List, Refused, Renew, Reply, Request, Write
 from lightning_state.actors.errors import ProtocolError
 from lightning_state.actors.wire.codec import decode_replies
+from lightning_state.actors.wire.pushes import decode_partial
 
 FRAMES_IN_FLIGHT = 2
 """Frames of one lane under way at once; what comes meanwhile gathers for the next one. Measured with 16 threads on two
@@ -40,11 +42,12 @@ class Carried(Protocol):
 
 
 C = TypeVar("C", bound=Carried)
+A = TypeVar("A")
 
 
 def may_wait(request: Request) -> bool:
     """Whether a shard may hold the answer back: such requests never share a frame with those it answers at once."""
-    return not isinstance(request, Get | List | Renew | History)
+    return not isinstance(request, (Get, List, Renew, History))
 
 
 def size_bytes(request: Request) -> int:
@@ -59,10 +62,11 @@ def take(queue: deque[C], most_bytes: int) -> list[C]:
     batch: list[C] = []
     total = 0
     while queue and len(batch) < FRAME_REQUESTS:
-        if queue[0].unwanted:
+        each = queue[0]
+        if each.unwanted:
             queue.popleft()
             continue
-        total += size_bytes(queue[0].request)
+        total += size_bytes(each.request)
         if batch and total > most_bytes:
             break
         batch.append(queue.popleft())
@@ -80,3 +84,12 @@ def read_replies(data: bytes, expected: int) -> list[Reply]:
     if len(replies) != expected:
         raise ProtocolError(f"{len(replies)} replies to {expected} requests")
     return replies
+
+
+def read_partial(data: bytes, batch: Sequence[A]) -> list[tuple[A, Reply]]:
+    """Some replies to a frame, each with what asked for it. Raises ProtocolError for damage or one nobody asked for."""
+    part = decode_partial(data)
+    indexes = part.indexes
+    if len(indexes) != len(part.replies) or (indexes and not 0 <= min(indexes) <= max(indexes) < len(batch)):
+        raise ProtocolError("a part of replies to another frame")
+    return [(batch[index], reply) for index, reply in zip(indexes, part.replies, strict=True)]

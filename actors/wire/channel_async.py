@@ -9,19 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from lightning_state.actors.core.messages import Reply, Request
+import msgspec
+
+from lightning_state.actors.core.messages import Request
 from lightning_state.actors.core.service_map import Describe, Described, DirectoryReply, DirectoryRequest
 from lightning_state.actors.core.session import Answer, Lost, Session
-from lightning_state.actors.errors import ClientClosedError, LightningStateError, ProtocolError, ShardUnavailableError
+from lightning_state.actors.errors import ClientClosedError, LightningStateError, ShardUnavailableError
 from lightning_state.actors.wire.arrivals import Arrivals
-from lightning_state.actors.wire.batching import DEFAULT_FRAME_BYTES, may_wait, read_replies, take
+from lightning_state.actors.wire.batching import DEFAULT_FRAME_BYTES, may_wait, read_partial, read_replies, take
 from lightning_state.actors.wire.codec import encode
 from lightning_state.actors.wire.endpoint import Endpoint
 from lightning_state.actors.wire.framing import Kind
 from lightning_state.actors.wire.handshake import Target
 from lightning_state.actors.wire.link_async import AsyncLink, connect_link
 from lightning_state.actors.wire.names import shard_name
-from lightning_state.actors.wire.pushes import FlushAll, Pushed, PushListener, decode_partial
+from lightning_state.actors.wire.pushes import FlushAll, Pushed, PushListener
 from lightning_state.actors.wire.revival import Revival
 from lightning_state.actors.wire.transport import AsyncTransport
 
@@ -40,8 +42,7 @@ class _Round:
         self.left = 0
 
 
-@dataclass(slots=True, eq=False)
-class _Asked:
+class _Asked(msgspec.Struct, eq=False):
     """One request of a round."""
 
     request: Request
@@ -124,20 +125,23 @@ class AsyncChannelTransport:
         Returns at the deadline (seconds of the monotonic clock) at the latest. Cancelling it withdraws what was not
         sent yet.
         """
-        loop = asyncio.get_running_loop()
-        ways = {shard: self._ways.get(shard) or await self._prepare(session, shard) for shard in plan}
-        for shard, way in ways.items():
-            if way.link is None:
+        for shard in plan:
+            way = self._ways.get(shard)
+            if way is None or way.link is None:
                 await self._prepare(session, shard)
-        direct = {shard: requests for shard, requests in plan.items() if ways[shard].link is not None}
-        if not direct:
+        waits = _Round(asyncio.get_running_loop().create_future())
+        asked: dict[int, list[_Asked]] = {}
+        others: dict[int, Sequence[Request]] = {}
+        for shard, requests in plan.items():
+            way = self._ways[shard]
+            if way.link is None:
+                others[shard] = requests
+                continue
+            asked[shard] = several = [_Asked(request, waits) for request in requests]
+            waits.left += len(several)
+            self._enqueue(session, way, several)
+        if not asked:
             return await self._by_handle(session, plan, deadline_s)
-        waits = _Round(loop.create_future())
-        asked = {shard: [_Asked(request, waits) for request in requests] for shard, requests in direct.items()}
-        waits.left = sum(map(len, asked.values()))
-        for shard, several in asked.items():
-            self._enqueue(session, ways[shard], several)
-        others = {shard: requests for shard, requests in plan.items() if shard not in direct}
         self._deadlines.add(waits, deadline_s)
         try:
             if others:
@@ -148,7 +152,8 @@ class AsyncChannelTransport:
         finally:
             self._deadlines.discard(waits)
             waits.done.cancel()
-        found.update({shard: [_answer(shard, each) for each in several] for shard, several in asked.items()})
+        for shard, several in asked.items():
+            found[shard] = [_answer(shard, each) for each in several]
         return found
 
     async def ask_directory(self, request: DirectoryRequest, deadline_s: float) -> DirectoryReply:
@@ -289,22 +294,14 @@ class _Landing:
                 each.settle(reply)
             return True
         if kind == Kind.PARTIAL:
-            for each, reply in partial_replies(batch, payload):
+            for each, reply in read_partial(payload, batch):
+                self._left -= each.answer is None
                 each.settle(reply)
-            self._left = sum(each.answer is None for each in batch)
             return not self._left
         failure = self._link.failure
         for each in batch:
             each.settle(Lost(sent=True, code=_lost_code(failure), message=str(failure)))
         return True
-
-
-def partial_replies(batch: list[_Asked], payload: bytes) -> list[tuple[_Asked, Reply]]:
-    """Whose reply is which. Raises ProtocolError for one that nobody asked for."""
-    part = decode_partial(payload)
-    if len(part.indexes) != len(part.replies) or not all(0 <= index < len(batch) for index in part.indexes):
-        raise ProtocolError("a part of replies to another frame")
-    return [(batch[index], reply) for index, reply in zip(part.indexes, part.replies, strict=True)]
 
 
 def _lost_code(failure: LightningStateError) -> str:

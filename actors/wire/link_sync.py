@@ -9,36 +9,36 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from lightning_state.actors.core.messages import Reply, Request
 from lightning_state.actors.core.session import Answer, Lost, Session
 from lightning_state.actors.errors import ClientClosedError, LightningStateError, ProtocolError, ShardUnavailableError
 from lightning_state.actors.wire import handshake
-from lightning_state.actors.wire.batching import may_wait, read_replies, take
+from lightning_state.actors.wire.batching import may_wait, read_partial, read_replies, take
 from lightning_state.actors.wire.codec import encode
 from lightning_state.actors.wire.framing import Kind, Record, RecordParser, pack
 from lightning_state.actors.wire.handshake import Welcome
-from lightning_state.actors.wire.pushes import Pushed, decode_partial, decode_pushed
+from lightning_state.actors.wire.pushes import Pushed, decode_pushed
 from lightning_state.actors.wire.revival import PING_S, SILENT_S
 from lightning_state.actors.wire.translate import translate
 
-_CHUNK_BYTES = 256 * 1024
+_CHUNK_BYTES = 64 * 1024
+"""Read at once. Memory for more than 128 KiB would come from the kernel anew for every read: ten times as slow."""
 
 
-@dataclass(slots=True, eq=False)
-class Caller:
+class Caller(msgspec.Struct, eq=False):
     """One thread's call over one connection."""
 
     left: int
     """Its requests without an answer."""
-    wake: threading.Lock = field(default_factory=threading.Lock)
+    wake: threading.Lock = msgspec.field(default_factory=threading.Lock)
     """Held while the thread has no reason to wake up."""
     is_following: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Asked:
+class Asked(msgspec.Struct, eq=False):
     """One request of a call."""
 
     request: Request
@@ -293,10 +293,7 @@ class Link:
                 self._settle(number, zip(batch, read_replies(payload, len(batch)), strict=True))
         elif kind == Kind.PARTIAL:
             batch = self._in_flight.get(number, [])
-            part = decode_partial(payload)
-            if len(part.indexes) != len(part.replies) or not all(0 <= index < len(batch) for index in part.indexes):
-                raise ProtocolError("a part of replies to another frame")
-            self._settle(number, ((batch[i], reply) for i, reply in zip(part.indexes, part.replies, strict=True)))
+            self._settle(number, read_partial(payload, batch))
         elif kind == Kind.PUSH:
             self._on_push(decode_pushed(payload))
         elif kind == Kind.REFUSED:

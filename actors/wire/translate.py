@@ -17,7 +17,7 @@ def translate(error: BaseException, actor: str) -> LightningStateError:
         if isinstance(cause, LightningStateError):
             return cause
         return ShardUnavailableError(f"{actor} failed to answer: {type(cause).__name__}")
-    if isinstance(error, GetTimeoutError | TimeoutError):
+    if isinstance(error, (GetTimeoutError, TimeoutError)):
         return ShardUnavailableError(f"{actor} did not answer in time")
     if isinstance(error, ActorDiedError):
         return ShardUnavailableError(f"{actor} died")

@@ -145,7 +145,7 @@ class Calls:
         """
         began_s = now()
         outcomes: dict[int, Outcome] = {}
-        pending = list(operations)
+        pending = operations
         try:
             while pending:
                 answers = self._exchange(session, pending)
@@ -158,7 +158,7 @@ class Calls:
                         pending, delay_s, _ = self._decide(session, answers, outcomes)
                     time.sleep(delay_s)
         finally:
-            for operation in operations:
+            for operation in pending:  # what `_decide` did not end: nobody waits for it any more
                 session.end(operation)
         ended = [outcomes[id(operation)] for operation in operations]
         if ended:
@@ -187,11 +187,14 @@ class Calls:
             plan.setdefault(shard, []).append(request)
             asked.setdefault(shard, []).append(operation)
         answers = self.transport.exchange(session, plan, deadline_s)
+        if len(answers) == 1:  # the usual case: no list of pairs is made
+            [several] = answers.values()
+            return zip(pending, several, strict=True)
         return [pair for shard, several in asked.items() for pair in zip(several, answers[shard], strict=True)]
 
     def _decide(
         self, session: Session, answers: Iterable[tuple[Operation, Answer]], outcomes: dict[int, Outcome]
-    ) -> tuple[list[Operation], float, bool]:
+    ) -> tuple[Sequence[Operation], float, bool]:
         """Settles what is settled; returns what is to be sent again, after how long, and whether with a new map."""
         again: list[Operation] = []
         delay_s, refresh = 0.0, False

@@ -7,9 +7,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, NoReturn, TypeVar
+
+from msgspec.structs import replace
 
 from lightning_state.actors.category import Category
 from lightning_state.actors.client._sync.calls import Calls
@@ -365,6 +366,7 @@ class Collection(CollectionChecks[S]):
         self._delete(call, key, expected_version)
 
     def _delete(self, call: Call, key: str, expected: int, intent: bytes = b"") -> None:
+        check_key(key, self._calls.limits)
         operation = self._write(call, key, Op.DELETE, b"", expected, intent)
         ticket = self._calls.cache.begin_write(call.session, operation)
         try:
@@ -564,6 +566,7 @@ class Collection(CollectionChecks[S]):
     def _change(self, call: Call, key: str, op: Op, change: bytes, expected: int) -> S:
         """A change that the shard works out from what is stored."""
         check_body(change, self._calls.limits)
+        check_key(key, self._calls.limits)
         operation = self._write(call, key, op, change, expected)
         ticket = self._calls.cache.begin_write(call.session, operation)
         try:
@@ -583,7 +586,7 @@ class Collection(CollectionChecks[S]):
     ) -> Call:
         """Every public operation begins here: its deadline, its count, the session, its category registered."""
         deadline_s = self._calls.deadline(timeout_s)
-        name = f"{self.category.name}.{operation}"
+        name = f"{self._name}.{operation}"
         self._calls.counters.called(name)
         session = self._calls.open(deadline_s)
         if not self._ensured:
@@ -603,9 +606,10 @@ class Collection(CollectionChecks[S]):
     def _write(  # noqa: PLR0917  # private, and each call names what it gives in this order
         self, call: Call, key: str, op: Op, body: bytes, expected: int, intent: bytes = b""
     ) -> Operation:
+        """A write whose key and body were checked before."""
         return call.session.write(
-            self.category.name,
-            check_key(key, self._calls.limits),
+            self._name,
+            key,
             op,
             body,
             expected,

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from lightning_state.actors.client._async.collection import UPDATE, Consistency
 from lightning_state.actors.client._sync.collection import Collection
@@ -194,6 +195,7 @@ class RawCollection(Collection[Any]):
         self, call: Call, key: str, op: Op, change: bytes, expected: int, intent: bytes
     ) -> StoredState:
         check_body(change, self._calls.limits)
+        check_key(key, self._calls.limits)
         reply = self._one(call, self._write(call, key, op, change, expected, intent))
         return stored_of(self.category.name, key, reply)
 
