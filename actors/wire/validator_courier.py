@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
 
 from lightning_state.actors.core.messages import Refused
 from lightning_state.actors.core.verl.dispatch import Dispatch, Dispatched, Lane
-from lightning_state.actors.core.verl.messages import VERL_PROTOCOL, Answer, Answers, Batch, Call
+from lightning_state.actors.core.verl.messages import (
+    VERL_PROTOCOL,
+    Answer,
+    Answers,
+    Batch,
+    Call,
+    EvaluateConfidence,
+    VerdictRequest,
+)
 from lightning_state.actors.core.verl.rule_set import RuleSet
 from lightning_state.actors.errors import (
     DeadlineExceededError,
@@ -29,11 +42,13 @@ _SUSPECT_S = 1.0
 """A frame out for this long makes its validator answer a ping."""
 _SILENT_S = 2.0
 
+Land = Callable[[Answer | LightningStateError], None]
+"""Gets the answer to a call, or why there is none; called once, on the loop. An answer is never a Refused."""
 
-@dataclass
-class _Pending:
+
+class _Pending(msgspec.Struct, eq=False):
     call: Call
-    future: asyncio.Future[Answer]
+    land: Land
     admitted_s: float
     deadline_s: float
 
@@ -41,8 +56,10 @@ class _Pending:
 @dataclass
 class _Carried:
     frame: Dispatched
+    numbers: list[int]
+    """The calls sent, in their order."""
     sent_s: float
-    task: asyncio.Task[None]
+    answer: asyncio.Future[bytes]
 
 
 class Courier:
@@ -70,36 +87,60 @@ class Courier:
         """Send this rule set along with calls that name it."""
         self._rule_sets[rule_set_id] = rule_set
 
-    def submit(self, call: Call, lane: Lane, size_bytes: int, deadline_s: float) -> asyncio.Future[Answer]:
-        """The future answer to a call, at most `deadline_s` seconds from now. Raises OverloadedError at once.
+    async def ask(self, call: Call, lane: Lane, size_bytes: int, deadline_s: float) -> Answer:
+        """The answer to a call, at most `deadline_s` seconds from now.
 
-        The future fails with ValidationUnavailableError, DeadlineExceededError or the validator's own typed error.
+        Raises OverloadedError at once, later ValidationUnavailableError, DeadlineExceededError or the validator's own
+        typed error.
         """
-        loop = asyncio.get_running_loop()
+        landed: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def land(answer: Answer | LightningStateError) -> None:
+            if landed.done():
+                return
+            if isinstance(answer, LightningStateError):
+                landed.set_exception(answer)
+            else:
+                landed.set_result(answer)
+
+        number = self.submit(call, lane, size_bytes, deadline_s, land)
+        try:
+            return await landed
+        finally:
+            self.withdraw(number)
+
+    def submit(self, call: Call, lane: Lane, size_bytes: int, deadline_s: float, land: Land) -> int:
+        """The same without a future or a task for each call: `land` gets what `ask` returns or raises, later.
+
+        Returns a number to withdraw it by. Raises OverloadedError at once.
+        """
         number = self._last_call = self._last_call + 1
         self._dispatch.admit(number, lane, size_bytes)
         now_s = time.monotonic()
-        future: asyncio.Future[Answer] = loop.create_future()
-        self._pending[number] = _Pending(call, future, now_s, now_s + deadline_s)
+        self._pending[number] = _Pending(call, land, now_s, now_s + deadline_s)
         self._used_s = now_s
-        if self._watching is None:
-            self._watching = loop.create_task(self._watch())
-            self._refresh(now_s)
         if not self._flush_due:
             # At the end of this turn of the loop: what arrived together travels together.
             self._flush_due = True
+            loop = asyncio.get_running_loop()
             loop.call_soon(self._flush)
-        return future
+            if self._watching is None:
+                self._watching = loop.create_task(self._watch())
+                self._refresh(now_s)
+        return number
+
+    def withdraw(self, number: int) -> None:
+        """Nobody waits for this call any more, if anybody did."""
+        if self._pending.pop(number, None) is not None:
+            self._dispatch.forget(number)
 
     async def close(self) -> None:
         """Stop; calls without an answer fail with ValidationUnavailableError."""
         self._is_closed = True
-        tasks = [*(carried.task for carried in self._carried.values()), *self._probes.values()]
-        tasks += [task for task in (self._watching, self._refreshing) if task is not None]
-        for pending in list(self._pending.values()):
-            if not pending.future.done():
-                pending.future.set_exception(ValidationUnavailableError("the service is stopping"))
-        self._pending.clear()
+        tasks: list[asyncio.Future[Any]] = [carried.answer for carried in self._carried.values()]
+        tasks += [task for task in (*self._probes.values(), self._watching, self._refreshing) if task is not None]
+        for number in list(self._pending):
+            self._settle(number, ValidationUnavailableError("the service is stopping"))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -109,53 +150,56 @@ class Courier:
         self._flush_due = False
         if self._is_closed:
             return
-        loop = asyncio.get_running_loop()
         for frame in self._dispatch.take():
-            task = loop.create_task(self._carry(frame))
-            self._carried[frame.frame] = _Carried(frame, time.monotonic(), task)
+            self._carry(frame)
 
-    async def _carry(self, frame: Dispatched) -> None:
-        answers: list[Answer] | None = None
-        try:
-            # A call given up meanwhile leaves a hole that only costs its place in the frame.
-            numbers = [number for number in frame.calls if number in self._pending]
-            calls = [self._pending[number].call for number in numbers]
-            named = {call.rule_set for call in calls if hasattr(call, "rule_set")}  # pyright: ignore[reportAttributeAccessIssue]  # asked for by hasattr
-            rule_sets = {name: self._rule_sets[name] for name in named if name in self._rule_sets}
-            if calls:
-                data = await self._transport.send(frame.validator, encode(Batch(VERL_PROTOCOL, rule_sets, calls)))
-                answers = _answers(data, len(calls))
-        except (ShardUnavailableError, ProtocolError) as error:
-            self._lost(frame, error)
-        except asyncio.CancelledError:
+    def _carry(self, frame: Dispatched) -> None:
+        pending = self._pending
+        # A call given up meanwhile leaves a hole that only costs its place in the frame.
+        numbers = [number for number in frame.calls if number in pending]
+        calls = [pending[number].call for number in numbers]
+        named = {call.rule_set for call in calls if isinstance(call, VerdictRequest | EvaluateConfidence)}
+        rule_sets = {name: self._rule_sets[name] for name in named if name in self._rule_sets}
+        data = encode(Batch(VERL_PROTOCOL, rule_sets, calls))
+        # What the transport returns is a future already when the channel is there: then no task is made.
+        answer = asyncio.ensure_future(self._transport.send(frame.validator, data))
+        self._carried[frame.frame] = _Carried(frame, numbers, time.monotonic(), answer)
+        answer.add_done_callback(partial(self._landed, frame))
+
+    def _landed(self, frame: Dispatched, answer: asyncio.Future[bytes]) -> None:
+        carried = self._carried.pop(frame.frame)
+        if answer.cancelled():
             self._lost(frame, ShardUnavailableError(f"{frame.validator} is silent"))
+        elif (error := answer.exception()) is not None:
+            self._lost(frame, error)
         else:
-            self._dispatch.answered(frame.frame)
-            for number, answer in zip(numbers, answers or [], strict=True):
-                self._settle(number, answer)
-        finally:
-            del self._carried[frame.frame]
-            self._flush()
+            try:
+                answers = _answers(answer.result(), len(carried.numbers))
+            except ProtocolError as damage:
+                self._lost(frame, damage)
+            else:
+                self._dispatch.answered(frame.frame)
+                for number, each in zip(carried.numbers, answers, strict=True):
+                    self._settle(number, each)
+        self._flush()
 
-    def _lost(self, frame: Dispatched, error: LightningStateError) -> None:
+    def _lost(self, frame: Dispatched, error: BaseException) -> None:
         for number in self._dispatch.failed(frame.frame):
             self._fail(number, ValidationUnavailableError(f"several validators were lost under this call: {error}"))
         self._refresh(time.monotonic())
 
-    def _settle(self, number: int, answer: Answer) -> None:
+    def _settle(self, number: int, answer: Answer | LightningStateError) -> None:
         pending = self._pending.pop(number, None)
-        if pending is None or pending.future.done():
+        if pending is None:
             return
         if isinstance(answer, Refused):
-            pending.future.set_exception(error_from_code(answer.code, answer.message, answer.details))
+            pending.land(error_from_code(answer.code, answer.message, answer.details))
         else:
-            pending.future.set_result(answer)
+            pending.land(answer)
 
     def _fail(self, number: int, error: LightningStateError) -> None:
         self._dispatch.forget(number)
-        pending = self._pending.pop(number, None)
-        if pending is not None and not pending.future.done():
-            pending.future.set_exception(error)
+        self._settle(number, error)
 
     async def _watch(self) -> None:
         """Every tick while in use: deadlines, lost validators, the list of members."""
@@ -181,9 +225,7 @@ class Courier:
         elif self._down_since_s is None:
             self._down_since_s = now_s
         for number, pending in list(self._pending.items()):
-            if pending.future.done():  # its caller was cancelled
-                self._fail(number, ValidationUnavailableError())
-            elif self._down_since_s is not None:
+            if self._down_since_s is not None:
                 waited_s = now_s - max(pending.admitted_s, self._down_since_s)
                 if now_s >= pending.deadline_s or waited_s >= self._unavailable_after_s:
                     self._fail(number, ValidationUnavailableError())
@@ -196,7 +238,7 @@ class Courier:
         except (ShardUnavailableError, ProtocolError):
             for carried in list(self._carried.values()):
                 if carried.frame.validator == validator:
-                    carried.task.cancel()
+                    carried.answer.cancel()
         else:
             self._dispatch.came_up(validator)
             self._flush()

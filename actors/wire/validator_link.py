@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
-
-from cachetools import LRUCache
 
 from lightning_state.actors.category import Category
 from lightning_state.actors.core.verl.dispatch import Lane
@@ -22,7 +21,6 @@ from lightning_state.actors.core.verl.messages import (
     Verdict,
     VerdictRequest,
     VerifyFacts,
-    content_hash,
 )
 from lightning_state.actors.core.verl.rule_set import rule_set_of
 from lightning_state.actors.errors import (
@@ -36,7 +34,7 @@ from lightning_state.actors.wire.validator_courier import Courier
 from lightning_state.actors.wire.validator_transport import ChannelValidatorTransport, RayTransport, ValidatorTransport
 
 A = TypeVar("A", Verdict, FactReport, ReasoningReport, ConsistencyReport)
-_CacheKey = tuple[str, str, str, int, bytes, bytes, tuple[tuple[str, bool], ...]]
+_CacheKey = tuple[str, str, int, int, bytes, tuple[tuple[str, bool], ...]]
 
 _CACHED_VERDICTS = 8_192
 
@@ -54,7 +52,8 @@ class ValidatorLink:
         transport = transport or ChannelValidatorTransport(RayTransport(service))
         self._courier = Courier(transport, settings.verl.unavailable_after_s)
         self._lanes: dict[str, Lane] = {}
-        self._cache: LRUCache[_CacheKey, Verdict] = LRUCache(_CACHED_VERDICTS)
+        self._cache: OrderedDict[_CacheKey, Verdict] = OrderedDict()
+        # The oldest goes first: a verdict is asked for again soon or, as its key's version has moved on, never.
 
     def __repr__(self) -> str:
         return f"<ValidatorLink rule_sets={len(self._lanes)} {self._courier!r}>"
@@ -69,58 +68,50 @@ class ValidatorLink:
 
     async def verdict(self, request: VerdictRequest, deadline_s: float) -> Verdict:
         """The verdict on one change, bound to its base version and content. Writes need `verdict.is_accepted`."""
-        loop = asyncio.get_running_loop()
-        concluded: asyncio.Future[Verdict] = loop.create_future()
-
-        def conclude(verdict: Verdict | LightningStateError) -> None:
-            if concluded.done():
-                return
-            if isinstance(verdict, LightningStateError):
-                concluded.set_exception(verdict)
-            else:
-                concluded.set_result(verdict)
-
-        asked = self.begin(request, deadline_s, conclude)
-        try:
-            return await concluded
-        finally:
-            if asked is not None:
-                asked.cancel()
+        key = _cache_key(request)
+        if (known := self._cache.get(key)) is not None:
+            return known
+        size_bytes = len(request.new) + len(request.base or b"")
+        answer = await self._courier.ask(request, self._lane(request.rule_set), size_bytes, deadline_s)
+        verdict = self._checked(request, key, answer)
+        if isinstance(verdict, LightningStateError):
+            raise verdict
+        return verdict
 
     def begin(
         self, request: VerdictRequest, deadline_s: float, conclude: Callable[[Verdict | LightningStateError], None]
-    ) -> asyncio.Future[Answer] | None:
-        """Ask without waiting: `conclude` gets the verdict or the error, at once or later on the loop.
-
-        Returns what may be cancelled to ask no longer; None when it is concluded already.
-        """
+    ) -> None:
+        """Ask without waiting: `conclude` gets what `verdict` returns or raises, at once or later on the loop."""
         key = _cache_key(request)
         if (known := self._cache.get(key)) is not None:
             conclude(known)
-            return None
+            return
         size_bytes = len(request.new) + len(request.base or b"")
+        land = partial(self._landed, request, key, conclude)
         try:
-            asked = self._courier.submit(request, self._lane(request.rule_set), size_bytes, deadline_s)
+            self._courier.submit(request, self._lane(request.rule_set), size_bytes, deadline_s, land)
         except LightningStateError as error:
             conclude(error)
-            return None
-        asked.add_done_callback(lambda answer: conclude(self._concluded(request, key, answer)))
-        return asked
 
-    def _concluded(
-        self, request: VerdictRequest, key: _CacheKey, answer: asyncio.Future[Answer]
-    ) -> Verdict | LightningStateError:
-        if answer.cancelled():
-            return ValidationUnavailableError("the verdict was not waited for")
-        if (error := answer.exception()) is not None:
-            return error if isinstance(error, LightningStateError) else ProtocolError(f"no verdict: {error!r}")
-        verdict = answer.result()
+    def _landed(
+        self,
+        request: VerdictRequest,
+        key: _CacheKey,
+        conclude: Callable[[Verdict | LightningStateError], None],
+        answer: Answer | LightningStateError,
+    ) -> None:
+        conclude(answer if isinstance(answer, LightningStateError) else self._checked(request, key, answer))
+
+    def _checked(self, request: VerdictRequest, key: _CacheKey, verdict: Answer) -> Verdict | LightningStateError:
+        """The verdict, remembered, if it is one on this request."""
         if not isinstance(verdict, Verdict):
             return ProtocolError(f"a validator answered {type(verdict).__name__} instead of Verdict")
         if verdict.content_hash != request.new_digest or verdict.rule_set != request.rule_set:
             return ProtocolError("the verdict is for another content than was asked about")
         if not verdict.is_transient:
             self._cache[key] = verdict
+            if len(self._cache) > _CACHED_VERDICTS:
+                self._cache.popitem(last=False)
         return verdict
 
     async def evaluate_confidence(self, key: str, body: bytes, rule_set: str, deadline_s: float) -> Verdict:
@@ -153,7 +144,7 @@ class ValidatorLink:
             raise UnknownCategoryError("register the category with this link before asking about it") from None
 
     async def _ask(self, call: Call, expected: type[A], lane: Lane, size_bytes: int, deadline_s: float) -> A:
-        answer = await self._courier.submit(call, lane, size_bytes, deadline_s)
+        answer = await self._courier.ask(call, lane, size_bytes, deadline_s)
         if not isinstance(answer, expected):
             raise ProtocolError(f"a validator answered {type(answer).__name__} instead of {expected.__name__}")
         return answer
@@ -164,7 +155,7 @@ def _text_bytes(items: list[Any]) -> int:
 
 
 def _cache_key(request: VerdictRequest) -> _CacheKey:
-    base_digest = b"" if request.base is None else content_hash(request.base)
-    references = tuple(sorted(request.references.items()))
-    version = request.base_version
-    return request.rule_set, request.category, request.key, version, base_digest, request.new_digest, references
+    # Of one key's version there is one base. Who asks about changes of its own making may have several: Python's hash
+    # of bytes, keyed at random in each process, tells them apart at a quarter of a digest's cost.
+    references = tuple(sorted(request.references.items())) if request.references else ()
+    return request.rule_set, request.key, request.base_version, hash(request.base), request.new_digest, references

@@ -31,7 +31,7 @@ class ValidatorTransport(Protocol):
         """The pool, as its supervisor sees it."""
         ...
 
-    async def send(self, validator: str, frame: bytes) -> bytes:
+    def send(self, validator: str, frame: bytes) -> Awaitable[bytes]:
         """The validator's answer to a frame."""
         ...
 
@@ -111,28 +111,20 @@ class ChannelValidatorTransport:
             self._members.setdefault(name, _Member()).endpoint = endpoint
         return view
 
-    async def send(self, validator: str, frame: bytes) -> bytes:
+    def send(self, validator: str, frame: bytes) -> Awaitable[bytes]:
         """The validator's answer. Raises ShardUnavailableError when there is none, ProtocolError for damage."""
         member = self._members.get(validator)
         if member is None:
-            return await self._fallback.send(validator, frame)
+            return self._fallback.send(validator, frame)
         if member.link is None:
-            await self._connect(validator, member)
-        link = member.link
-        if link is None:
+            return self._send_connected(validator, member, frame)
+        return _sent(member.link, validator, frame)
+
+    async def _send_connected(self, validator: str, member: _Member, frame: bytes) -> bytes:
+        await self._connect(validator, member)
+        if member.link is None:
             return await self._fallback.send(validator, frame)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-        def land(kind: int, payload: bytes) -> bool:
-            if not answer.done():
-                if kind == Kind.REPLY:
-                    answer.set_result(payload)
-                else:
-                    answer.set_exception(ShardUnavailableError(f"the channel to {validator} broke: {link.failure}"))
-            return True
-
-        link.request(frame, land)
-        return await answer
+        return await _sent(member.link, validator, frame)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -172,6 +164,22 @@ class ChannelValidatorTransport:
             member.connecting.cancel()
         if member.link is not None:
             member.link.retire()
+
+
+def _sent(link: AsyncLink, validator: str, frame: bytes) -> asyncio.Future[bytes]:
+    """The answer to a frame that was sent just now."""
+    answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def land(kind: int, payload: bytes) -> bool:
+        if not answer.done():
+            if kind == Kind.REPLY:
+                answer.set_result(payload)
+            else:
+                answer.set_exception(ShardUnavailableError(f"the channel to {validator} broke: {link.failure}"))
+        return True
+
+    link.request(frame, land)
+    return answer
 
 
 async def ping(transport: ValidatorTransport, validator: str, timeout_s: float) -> Pong:

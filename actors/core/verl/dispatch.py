@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from lightning_state.actors.errors import OverloadedError
 
 
@@ -50,8 +52,7 @@ class Dispatched:
     """Its calls were in flight when a validator was lost."""
 
 
-@dataclass
-class _Waiting:
+class _Waiting(msgspec.Struct, eq=False):
     lane: Lane
     size_bytes: int
     attempts: int = 0
@@ -107,10 +108,11 @@ class Dispatch:
     def take(self) -> list[Dispatched]:
         """The frames to send now, each to the validator with the fewest in flight."""
         frames: list[Dispatched] = []
-        while (validator := self._free_of_suspects()) is not None and (calls := self._next_calls(self._suspects)):
+        suspects = self._suspects
+        while suspects and (validator := self._free_of_suspects()) and (calls := self._next_calls(suspects)):
             frames.append(self._dispatched(validator, calls, is_suspect=True))
         for lane, queue in self._queues.items():
-            while (validator := self._least_loaded(lane)) is not None and (calls := self._next_calls(queue)):
+            while queue and (validator := self._least_loaded(lane)) is not None and (calls := self._next_calls(queue)):
                 frames.append(self._dispatched(validator, calls, is_suspect=False))
         return frames
 
@@ -176,20 +178,22 @@ class Dispatch:
     def _next_calls(self, queue: deque[int]) -> tuple[int, ...]:
         """The calls of one frame, taken from the front of a queue; none when it is empty."""
         calls: list[int] = []
-        lane, size_bytes, most = None, 0, 1
+        lane, attempts, size_bytes, most, most_bytes = None, -1, 0, 1, 0
         while queue:
             waiting = self._calls.get(queue[0])
             if waiting is None:
                 queue.popleft()
                 continue
-            limits = self._limits[waiting.lane]
-            allowed = max(1, limits.calls >> 3 * waiting.attempts)
-            most = min(most, allowed) if calls else allowed
-            if calls and (
-                len(calls) >= most or waiting.lane is not lane or size_bytes + waiting.size_bytes > limits.frame_bytes
-            ):
+            if waiting.lane is not lane or waiting.attempts != attempts:
+                if calls and waiting.lane is not lane:
+                    break
+                lane, attempts = waiting.lane, waiting.attempts
+                limits = self._limits[lane]
+                allowed = max(1, limits.calls >> 3 * attempts)
+                most = min(most, allowed) if calls else allowed
+                most_bytes = limits.frame_bytes
+            if calls and (len(calls) >= most or size_bytes + waiting.size_bytes > most_bytes):
                 break
-            lane = waiting.lane
             size_bytes += waiting.size_bytes
             calls.append(queue.popleft())
         return tuple(calls)
