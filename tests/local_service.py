@@ -122,7 +122,12 @@ class LocalShard:
                 asked = effect.request
                 index = (asked.index, asked.value) if asked.index else None
                 entries = store.scan(
-                    asked.category_id, prefix=asked.prefix, after=asked.after, limit=asked.limit, index=index
+                    asked.category_id,
+                    prefix=asked.prefix,
+                    after=asked.after,
+                    limit=asked.limit,
+                    index=index,
+                    size_bytes=effect.size_bytes,
                 )
                 return shard.scanned(effect.ticket, entries, now_us)
             case ReadHistory():

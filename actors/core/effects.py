@@ -37,6 +37,8 @@ class Scan(msgspec.Struct, frozen=True):
 
     ticket: int
     request: List
+    size_bytes: int
+    """It ends with the entry whose body makes it so long."""
 
 
 class ReadHistory(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
@@ -48,17 +48,6 @@ class Operation:
     def identity(self) -> tuple[int, str, str]:
         """(slot, principal, request id): what makes two requests the same one (C5)."""
         return self.request.slot, self.principal, self.request.request_id
-
-
-@dataclass(slots=True)
-class Loading:
-    """A load on its way, with everybody who wants its result."""
-
-    ticket: int
-    reads: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    """(call, index) of reads."""
-    operation: Operation | None = None
-    """The key's first pending write, if it has no base yet."""
 
 
 def digest_of(request: Write | Resolve | Recall | Acquire | Release) -> bytes:

@@ -29,7 +29,8 @@ from lightning_state.actors.core.effects import (
 from lightning_state.actors.core.histories import Histories
 from lightning_state.actors.core.hot import HotEntries
 from lightning_state.actors.core.leases import Leases
-from lightning_state.actors.core.listing import check_list
+from lightning_state.actors.core.listing import check_list, page_of, scan_bytes
+from lightning_state.actors.core.loading import Loading, Loads
 from lightning_state.actors.core.messages import (
     Acquire,
     Frame,
@@ -37,6 +38,7 @@ from lightning_state.actors.core.messages import (
     History,
     List,
     Page,
+    Pending,
     Recall,
     Recalled,
     Refused,
@@ -47,7 +49,7 @@ from lightning_state.actors.core.messages import (
     Resolve,
     Write,
 )
-from lightning_state.actors.core.operation import Loading, Operation, Waiter, digest_of
+from lightning_state.actors.core.operation import Operation, Waiter, digest_of
 from lightning_state.actors.core.refusals import refusal
 from lightning_state.actors.core.registered import Registered
 from lightning_state.actors.core.replies import (
@@ -96,8 +98,7 @@ class Shard:
         self._resolving: dict[tuple[int, str, str], Operation] = {}
         # The newest under each id; those of one id are all of one key, so it is also the last to be answered.
         self._pending = 0
-        self._loading: dict[tuple[int, str], Loading] = {}
-        self._loads: dict[int, tuple[int, str]] = {}
+        self._loads = Loads()
         self._lookups: dict[int, Operation] = {}
         self._scans: dict[int, tuple[int, int, List]] = {}
         self._judging: dict[int, Operation] = {}
@@ -125,7 +126,7 @@ class Shard:
             judging=len(self._judging),
             ready=len(self.ready),
             committing=len(self._committing[1]) if self._committing is not None else 0,
-            loading=len(self._loading),
+            loading=len(self._loads),
             scanning=len(self._scans) + len(self._held) + len(self._histories),
             locks_held=self.leases.locks.held,
             locks_waiting=self.leases.locks.waiting,
@@ -177,7 +178,7 @@ class Shard:
         """The results of several Loads, by their tickets."""
         self.now_us = now_us
         for ticket, entry in results:
-            place = self._loads.pop(ticket, None)
+            place = self._loads.landed(ticket)
             if place is None:
                 continue
             slot, key = place
@@ -194,11 +195,21 @@ class Shard:
             self.respond(call, index, refused)
         elif ticket in self._lookups:
             self._lookup_refused(self._lookups.pop(ticket), refused)
-        elif ticket in self._loads:
-            self._load_refused(*self._loads.pop(ticket), refused)
+        elif (place := self._loads.landed(ticket)) is not None:
+            self._load_refused(*place, refused)
         else:
             self._histories.fail(ticket, refused)
         return self._flush(now_us)
+
+    def is_waited_for(self, ticket: int) -> bool:
+        """Whether anybody still wants the result of this Load."""
+        return ticket in self._loads
+
+    def let_go(self, call: int) -> list[Effect]:
+        """A frame has got as much as one answer carries: its reads that wait for a Load are to be asked again."""
+        for reader in self._loads.let_go(call):
+            self.respond(*reader, Pending())
+        return self._take_effects()
 
     def looked_up(self, ticket: int, applied: Applied | None, now_us: int) -> list[Effect]:
         """The result of a Lookup."""
@@ -222,8 +233,7 @@ class Shard:
         call, index, request = waiting
         try:
             category = self._registered(request.category_id).category
-            current = [upcast(category, entry) for entry in entries]
-            page = Page(current, more=len(entries) >= request.limit)
+            page = page_of(request, entries, category, scan_bytes(self.limits))
             if self._is_changing(request.category_id):
                 self._held.append((call, index, page))
             else:
@@ -296,15 +306,13 @@ class Shard:
         for operation in self.leases.locks.waiters():
             for waiter in operation.waiters:
                 self.respond(waiter.call, waiter.index, refused)
-        for loading in self._loading.values():
-            for call, index in loading.reads:
-                self.respond(call, index, refused)
+        for call, index in self._loads.readers():
+            self.respond(call, index, refused)
         for call, index, _ in (*self._scans.values(), *self._held):
             self.respond(call, index, refused)
         self._histories.disown(refused)
-        for memory in (self.queues, self._writes, self._resolving, self._loading, self._loads, self._lookups):
+        for memory in (self.queues, self._writes, self._resolving, self._loads, self._lookups, self._scans):
             memory.clear()
-        self._scans.clear()
         self._held.clear()
         self._judging.clear()
         self.ready.clear()
@@ -354,7 +362,7 @@ class Shard:
         check_list(request, category)
         ticket = self._ticket()
         self._scans[ticket] = (call, index, request)
-        self.effects.append(Scan(ticket, request))
+        self.effects.append(Scan(ticket, request, scan_bytes(self.limits)))
 
     def _recall(self, waiter: Waiter, request: Recall, principal: str) -> None:
         self._owned(request.slot)
@@ -615,10 +623,9 @@ class Shard:
     # -- loading ---
 
     def _load(self, slot: int, key: str) -> Loading:
-        loading = self._loading.get((slot, key))
+        loading = self._loads.get((slot, key))
         if loading is None:
-            loading = self._loading[slot, key] = Loading(self._ticket())
-            self._loads[loading.ticket] = (slot, key)
+            loading = self._loads.begin((slot, key), self._ticket())
             self.effects.append(Load(loading.ticket, slot, key))
         return loading
 
@@ -629,7 +636,7 @@ class Shard:
         reads are answered from that one and nothing is loaded.
         """
         self.hot.put(slot, entry)
-        loading = self._loading.pop((slot, entry.key))
+        loading = self._loads.take((slot, entry.key))
         for call, index in loading.reads:
             self.respond(call, index, found(slot, self.slots[slot], entry))
         if loading.operation is not None:
@@ -637,7 +644,7 @@ class Shard:
             self._prepare(loading.operation)
 
     def _load_refused(self, slot: int, key: str, refused: Refused) -> None:
-        loading = self._loading.pop((slot, key))
+        loading = self._loads.take((slot, key))
         for call, index in loading.reads:
             self.respond(call, index, refused)
         if loading.operation is not None:
@@ -645,7 +652,7 @@ class Shard:
             self.finish(loading.operation, refused)
 
     def _lookup_refused(self, operation: Operation, refused: Refused) -> None:
-        loading = self._loading.get(operation.place)
+        loading = self._loads.get(operation.place)
         if loading is not None:
             loading.operation = None
         self.finish(operation, refused)

@@ -54,7 +54,7 @@ class ShardChannel:
             peer.reply(number, encode(Replies([refusal(error)])))
             return
         if frame.requests:
-            self._runtime.submit(frame, ChannelCall(peer, number, frame, self._subscribers))
+            self._runtime.submit(frame, ChannelCall(peer, number, frame, self._subscribers, self._runtime.frame_bytes))
         else:
             peer.reply(number, encode(Replies([])))
 

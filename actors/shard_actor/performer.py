@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_LOADS_AT_ONCE = 128
+"""States that may be in memory beside the hot ones until whoever asked has them: 128 MiB of the longest."""
 _PROJECT_ROWS = 4_096
 _PROJECT_IDLE_S = 0.1
 """Projections follow when no commit came for this long; under load the store bounds its own tail."""
@@ -114,7 +116,7 @@ class Performer:
 
     async def frame(self, frame: Frame) -> Replies:
         """The replies to a frame, within a second; Pending for what is not decided by then."""
-        call = HandleCall(len(frame.requests))
+        call = HandleCall(len(frame.requests), self.shard.limits.frame_bytes)
         number = self.submit(frame, call)
         try:
             return await call.replies()
@@ -155,12 +157,17 @@ class Performer:
         if changes:
             self._subscribers.changed(changes)
         for number, responses in answered.items():
-            asked = self._calls[number]
-            if asked.call.flush():
-                del self._calls[number]
-            self.metrics.answered(asked.requests, responses, asked.began_s)
+            self._flush(number, responses)
         if reads:
             self._spawn(self._read(reads))
+
+    def _flush(self, number: int, responses: list[Respond]) -> None:
+        asked = self._calls[number]
+        if asked.call.flush():
+            del self._calls[number]
+        self.metrics.answered(asked.requests, responses, asked.began_s)
+        if asked.call.room.is_full:
+            self.perform(self.shard.let_go(number))
 
     def figures(self) -> ShardFigures:
         """What this shard measures of itself, now."""
@@ -197,10 +204,12 @@ class Performer:
 
     async def _read(self, reads: list[Load | Lookup]) -> None:
         loads = [read for read in reads if isinstance(read, Load)]
-        if loads:
-            places = [(load.slot, load.key) for load in loads]
-            found = await self._each(loads, lambda: read_each(self.store.load, places))
-            self.perform(self.shard.all_loaded(found, self.clock()))
+        for begin in range(0, len(loads), _LOADS_AT_ONCE):
+            wanted = [load for load in loads[begin : begin + _LOADS_AT_ONCE] if self.shard.is_waited_for(load.ticket)]
+            if wanted:
+                places = [(load.slot, load.key) for load in wanted]
+                found = await self._each(wanted, lambda places=places: read_each(self.store.load, places))
+                self.perform(self.shard.all_loaded(found, self.clock()))
         lookups = [read for read in reads if isinstance(read, Lookup)]
         if lookups:
             for ticket, result in await self._each(lookups, lambda: read_each(self._applied, lookups)):
@@ -232,7 +241,12 @@ class Performer:
         try:
             entries = await self.on_reader(
                 lambda: self.store.scan(
-                    request.category_id, prefix=request.prefix, after=request.after, limit=request.limit, index=index
+                    request.category_id,
+                    prefix=request.prefix,
+                    after=request.after,
+                    limit=request.limit,
+                    index=index,
+                    size_bytes=scan.size_bytes,
                 )
             )
         except LightningStateError as error:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from threading import Lock
 
+from lightning_state.actors.core.listing import SCAN_BYTES, cut
 from lightning_state.actors.core.rows import (
     Applied,
     Entry,
@@ -122,21 +124,28 @@ class MemoryStore:
         return None if row is None else applied_of(row)
 
     def scan(
-        self, category_id: int, *, prefix: str, after: str, limit: int, index: tuple[str, str] | None
+        self,
+        category_id: int,
+        *,
+        prefix: str,
+        after: str,
+        limit: int,
+        index: tuple[str, str] | None,
+        size_bytes: int = SCAN_BYTES,
     ) -> list[Entry]:
         """As `Store.scan`."""
         disk = self._opened()
-        found: list[Entry] = []
         with self._lock:
             places = disk.sorted_keys.get(category_id, [])
             first = bisect_left(places, (max(prefix, after + "\0") if after else prefix, -1))
-            for key, slot in places[first:]:
-                if len(found) >= limit or not key.startswith(prefix):
-                    break
-                row = disk.keys[slot, key][-1]
-                if row.body is not None and (index is None or row.indexes.get(index[0]) == index[1]):
-                    found.append(entry_of(row))
-        return found
+            mine = takewhile(lambda place: place[0].startswith(prefix), places[first:])
+            rows = (disk.keys[slot, key][-1] for key, slot in mine)
+            wanted = (
+                entry_of(row)
+                for row in rows
+                if row.body is not None and (index is None or row.indexes.get(index[0]) == index[1])
+            )
+            return cut(wanted, limit, size_bytes)
 
     def history(self, slot: int, key: str, *, after_version: int, limit: int) -> list[JournalRow]:
         """As `Store.history`."""

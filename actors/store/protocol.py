@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from lightning_state.actors.core.listing import SCAN_BYTES
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, SlotHead
 from lightning_state.actors.errors import StoreError
 
@@ -70,9 +71,16 @@ class Store(Protocol):
         ...
 
     def scan(
-        self, category_id: int, *, prefix: str, after: str, limit: int, index: tuple[str, str] | None
+        self,
+        category_id: int,
+        *,
+        prefix: str,
+        after: str,
+        limit: int,
+        index: tuple[str, str] | None,
+        size_bytes: int = SCAN_BYTES,
     ) -> list[Entry]:
-        """Up to `limit` live entries of a category in key order, greater than `after`.
+        """Up to `limit` live entries of a category in key order, greater than `after`; see `cut` for `size_bytes`.
 
         Only those with the prefix and, if given, the (name, value) of an index. Pages leave no gaps: their union holds
         every key that was present throughout.

@@ -240,7 +240,7 @@ class ShardDriver:
             elif isinstance(effect, ReadHistory):
                 self.read_history()
             elif isinstance(effect, Scan):
-                self.scan(*self.store.scan(effect.request))
+                self.scan(*self.store.scan(effect.request, effect.size_bytes))
             elif isinstance(effect, Validate):
                 self.judge()
             else:

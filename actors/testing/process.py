@@ -172,7 +172,7 @@ class Process:
         )
 
     def _scan(self, effect: Scan) -> None:
-        self._read(effect.ticket, "scanned", lambda: self._store.scan(effect.request))
+        self._read(effect.ticket, "scanned", lambda: self._store.scan(effect.request, effect.size_bytes))
 
     def _read(self, ticket: int, reply: str, read: Callable[[], Any]) -> None:
         """Read the store at one moment, and hear of it at a later one."""

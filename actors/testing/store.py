@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
+from lightning_state.actors.core.listing import SCAN_BYTES, cut
 from lightning_state.actors.core.messages import List
 from lightning_state.actors.core.rows import (
     Applied,
@@ -96,7 +97,7 @@ class SimulatedStore:
         applied = self._applied.get((slot, principal, request_id))
         return applied is not None and applied.op is not Op.BAR
 
-    def scan(self, request: List) -> list[Entry]:
+    def scan(self, request: List, size_bytes: int = SCAN_BYTES) -> list[Entry]:
         """Live entries of a category in key order."""
         found = sorted(
             (
@@ -109,7 +110,7 @@ class SimulatedStore:
             ),
             key=lambda entry: entry.key,
         )
-        return found[: request.limit]
+        return cut(found, request.limit, size_bytes)
 
     def _drop_tombstones(self, slot: int) -> None:
         dead = [place for place, entry in self._entries.items() if place[0] == slot and entry.body is None]

@@ -27,7 +27,6 @@ from lightning_state.actors.errors import (
     LightningStateError,
     ProtocolError,
     UnknownCategoryError,
-    ValidationUnavailableError,
 )
 from lightning_state.actors.settings import Settings
 from lightning_state.actors.wire.validator_courier import Courier

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,8 +77,17 @@ def interrupted_runs(state: StateClient, service: str) -> list[str]:
     """The ids of runs that a crash left unfinished, oldest first: nobody works on them now."""
     live = set(other_runs(service))
     unfinished = [status for status in ResearchStatus if status not in TERMINAL]
-    found = [run for status in unfinished for run in state.research.list(status=status, limit=1_000)]
+    found = [run for status in unfinished for run in _all_of(state, status)]
     return sorted(run.research_id for run in found if "runner" in run.metadata and run.research_id not in live)
+
+
+def _all_of(state: StateClient, status: ResearchStatus) -> Iterator[ResearchState]:
+    cursor: str | None = None
+    while True:
+        page = state.research.list(status=status, limit=1_000, cursor=cursor)
+        yield from page
+        if (cursor := page.cursor) is None:
+            return
 
 
 def recorded_corpus(earlier: ResearchState) -> Path | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from heapq import merge
-from itertools import islice
 from typing import Any
 
 import apsw
 
+from lightning_state.actors.core.listing import SCAN_BYTES, cut
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, applied_of, entry_of
 from lightning_state.actors.core.slots import category_of_slot
 from lightning_state.actors.store.sqlite.journal import pointed_row_of
@@ -49,7 +49,14 @@ class Reading:
         return None if row is None else applied_of(row)
 
     def scan(
-        self, category_id: int, *, prefix: str, after: str, limit: int, index: tuple[str, str] | None
+        self,
+        category_id: int,
+        *,
+        prefix: str,
+        after: str,
+        limit: int,
+        index: tuple[str, str] | None,
+        size_bytes: int = SCAN_BYTES,
     ) -> list[Entry]:
         """As `Store.scan`. The overlay decides about every key it knows, the file about the others."""
         recent = self._overlay.category(category_id)
@@ -71,7 +78,7 @@ class Reading:
             cursor = self._connection.execute(self._sql["scan_index"], (category_id, *index, *bounds))
         with closing(cursor):
             stored = (row for row in _verified(cursor) if (row.key, row.slot) not in recent)
-            return [entry_of(row) for row in islice(merge(stored, mine, key=_key_of), limit)]
+            return cut(map(entry_of, merge(stored, mine, key=_key_of)), limit, size_bytes)
 
     def history(self, slot: int, key: str, *, after_version: int, limit: int) -> list[JournalRow]:
         """As `Store.history`. Looks into every segment of the journal: some microseconds for each 65,536 rows."""

@@ -12,7 +12,7 @@ from lightning_state.actors.core.checks import (
     check_timeout,
     depth_of,
 )
-from lightning_state.actors.core.messages import ANY, Get, List, Refused, Value
+from lightning_state.actors.core.messages import ANY, Absent, Get, List, Page, Pending, Refused, Value
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.slots import category_of_slot, index_of_slot, slot_of, slots_of_category
 from lightning_state.actors.errors import InvalidKeyError, InvalidStateError
@@ -199,6 +199,32 @@ def test_full_page_may_have_a_successor(driver: ShardDriver) -> None:
         driver.ask(driver.write(key))
     pages = [driver.ask(List(0, "", "", limit)) for limit in (2, 3)]
     assert [getattr(page, "more", None) for page in pages] == [True, False]
+
+
+def test_page_that_is_full_in_bytes_may_have_a_successor() -> None:
+    driver = ShardDriver(limits=Limits(frame_bytes=400))
+    for key in "abcd":
+        driver.ask(driver.write(key, body=agent(key, kind="x" * 100)))
+    page = driver.ask(List(0, "", "", 10))
+    assert isinstance(page, Page)
+    assert [entry.key for entry in page.entries] == ["a", "b"]
+    assert page.more
+    last = driver.ask(List(0, "", "d", 10))
+    assert last == Page([], more=False)
+
+
+def test_reads_of_a_frame_that_has_got_enough_wait_no_longer(driver: ShardDriver) -> None:
+    full, other = driver.send(driver.get("a"), driver.get("b"), driver.get("c")), driver.send(driver.get("b"))
+    writing = driver.send(driver.write("c"))
+    tickets = [effect.ticket for effect in driver.waiting]
+    driver.take(driver.shard.let_go(full))
+    assert [driver.reply(full, index) for index in range(3)] == [Pending()] * 3
+    assert [driver.shard.is_waited_for(ticket) for ticket in tickets] == [False, True, True]
+    driver.take(driver.shard.let_go(full))
+    driver.settle()
+    assert isinstance(driver.reply(other), Absent)
+    assert isinstance(driver.reply(writing), Value)
+    assert isinstance(driver.ask(driver.get("a")), Absent)
 
 
 def test_wrong_request_leaves_the_others_of_its_frame_alone(driver: ShardDriver) -> None:

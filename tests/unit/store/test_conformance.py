@@ -117,6 +117,16 @@ def test_a_tombstone_is_loaded_and_not_listed(open_store: OpenStore, projected: 
 
 
 @PROJECTED
+def test_a_scan_ends_with_the_entry_that_makes_it_long_enough(open_store: OpenStore, projected: int) -> None:
+    rows = [row(key, 1, revision=number, body=b"x" * 100) for number, key in enumerate("abcd", 1)]
+    store = filled(open_store, rows, projected)
+    for size_bytes, expected in ((1, "a"), (100, "a"), (101, "ab"), (300, "abc"), (301, "abcd"), (10_000, "abcd")):
+        found = store.scan(1, prefix="", after="", limit=10, index=None, size_bytes=size_bytes)
+        assert keys(found) == list(expected)
+    assert keys(store.scan(1, prefix="", after="b", limit=1, index=None, size_bytes=1_000)) == ["c"]
+
+
+@PROJECTED
 def test_a_key_created_again_is_listed_again_with_its_new_indexes(open_store: OpenStore, projected: int) -> None:
     store = filled(
         open_store,
