@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_state.actors.shard_actor.runtime import ShardStatus
+from lightning_state.cluster.cli.end_signals import EndSignals
 from lightning_state.cluster.report import ServiceReport, report
 
 _EVERY_S = 1.0
@@ -60,9 +61,13 @@ def _watch(console: Console, service: str) -> None:
 
 
 def _reports(service: str) -> Iterator[ServiceReport]:
+    signals = EndSignals()
+    signals.install()  # a shell that starts this in the background has Ctrl-C ignored
     while True:
         began_s = time.monotonic()
-        yield report(service)
+        with signals.deferred():  # within Ray's calls an interrupt may be lost
+            found = report(service)
+        yield found
         time.sleep(max(0.0, began_s + _EVERY_S - time.monotonic()))
 
 
