@@ -6,20 +6,22 @@ import select
 import sys
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 
 
 class Arrivals:
     """Asks a fixed set of sockets at once, from any thread. One that is closed meanwhile leaves it by itself."""
 
     def __init__(self, sockets: Iterable[int] = ()) -> None:
-        """`sockets`: numbers of open ones; those that were closed a moment ago (-1) are left out."""
+        """`sockets`: numbers of open ones; those that were closed a moment ago, -1 or not known any more, are left out."""
         numbers = [number for number in sockets if number >= 0]
         self._is_empty = not numbers
         if sys.platform == "linux":
             # Unlike a poll object, one epoll may be asked by several threads at once.
             self._epoll = select.epoll()
             for number in numbers:
-                self._epoll.register(number, select.EPOLLIN)
+                with suppress(OSError):  # another thread has closed it since; it then asks for a new set without it
+                    self._epoll.register(number, select.EPOLLIN)
         else:
             self._lock = threading.Lock()
             self._poll = select.poll()
