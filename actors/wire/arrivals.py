@@ -13,7 +13,7 @@ class Arrivals:
     """Asks a fixed set of sockets at once, from any thread. One that is closed meanwhile leaves it by itself."""
 
     def __init__(self, sockets: Iterable[int] = ()) -> None:
-        """`sockets`: numbers of open ones; those that were closed a moment ago, -1 or not known any more, are left out."""
+        """`sockets`: numbers of open ones; those closed a moment ago (-1, or a number of nothing) are left out."""
         numbers = [number for number in sockets if number >= 0]
         self._is_empty = not numbers
         if sys.platform == "linux":
