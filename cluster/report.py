@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import msgspec
 import ray
-from ray.exceptions import RayError
 
-from lightning_state.actors.core.verl.messages import Members, PoolView
-from lightning_state.actors.errors import LightningStateError, ServiceNotFoundError
+from lightning_state.actors.errors import ServiceNotFoundError
 from lightning_state.actors.metrics.alerts import Alert, alerts
 from lightning_state.actors.metrics.timings import Timing
 from lightning_state.actors.shard_actor.runtime import ShardStatus
 from lightning_state.actors.tables import record_table
-from lightning_state.actors.wire.actor_calls import ActorCalls
-from lightning_state.actors.wire.names import pool_name
-from lightning_state.actors.wire.verl_codec import decode_from_pool, encode
+from lightning_state.cluster.pool import pool_view
 from lightning_state.cluster.service import is_running, service_map, shard_status
-
-_POOL_ANSWERS_WITHIN_S = 3.0
 
 
 class ShardAlert(msgspec.Struct, frozen=True):
@@ -99,17 +93,6 @@ def _shard(service: str, number: int, epoch: int, pid: int) -> ShardStatus:
     return shard_status(service, number) or ShardStatus(
         number, "unreachable", "its process does not answer", epoch, pid, 0, 0, 0, 0, 0, 0, 0, None
     )
-
-
-def pool_view(service: str) -> PoolView | None:
-    """The validators and the latest decisions on their number; None while the pool does not answer."""
-    calls = ActorCalls()
-    try:
-        sent = calls.submit(pool_name(service), encode(Members()))
-        answer = decode_from_pool(ray.get(sent, timeout=_POOL_ANSWERS_WITHIN_S))
-    except (LightningStateError, RayError):
-        return None
-    return answer if isinstance(answer, PoolView) else None
 
 
 def _timings(shard: ShardStatus) -> list[Timing]:

@@ -21,6 +21,7 @@ from lightning_state.actors.errors import (
     DataDirectoryError,
     ShardUnavailableError,
     StoreCorruptError,
+    ValidationUnavailableError,
 )
 from lightning_state.actors.processes import has_ended, name_of, parent_of, start_time_ticks
 from lightning_state.actors.settings import Settings
@@ -31,6 +32,7 @@ from lightning_state.actors.verl_actor import start_pool
 from lightning_state.actors.wire.directory_link import DirectoryLink
 from lightning_state.actors.wire.names import NAMESPACE, directory_name, pool_name, shard_name
 from lightning_state.actors.wire.ray_access import RayAccess, forget_access, write_access
+from lightning_state.cluster.pool import pool_view
 from lightning_state.cluster.ray_runtime import RayRuntime, join_or_start_ray
 from lightning_state.serve.start import HttpEndpoint, check_port_free, start_http, stop_http
 
@@ -100,7 +102,7 @@ def start(*, categories: Sequence[Category[Any]] = (), **settings: Any) -> Servi
     Settings (see `Settings`): data_dir, service, store, shards, address, http_port, … ; `categories` are registered
     beside the built-in ones. Raises SettingsError, DataDirectoryError (unwritable, in use, made by a newer version, or
     this service runs already), StoreCorruptError, ServiceNotFoundError (Ray cannot be joined), CategoryMismatchError,
-    PortInUseError and HttpUnavailableError.
+    PortInUseError, HttpUnavailableError and ShardUnavailableError or ValidationUnavailableError (not up within 60 s).
     """
     read = Settings.read(**settings)
     read = read.model_copy(update={"data_dir": read.data_dir.absolute()})
@@ -249,6 +251,12 @@ def _wait_until_serving(settings: Settings) -> None:
                 reason = status.failure if status else "its process does not answer"
                 raise ShardUnavailableError(f"shard {number} does not serve after {_READY_WITHIN_S:.0f} s: {reason}")
             time.sleep(_POLL_S)
+    while (pool := pool_view(settings.service)) is None or not pool.members:
+        if time.monotonic() > deadline_s:
+            raise ValidationUnavailableError(
+                f"no validator answers after {_READY_WITHIN_S:.0f} s: nothing can be written"
+            )
+        time.sleep(_POLL_S)
 
 
 def _here() -> dict[str, float]:
