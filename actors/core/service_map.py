@@ -35,6 +35,10 @@ class ShardInfo(msgspec.Struct, frozen=True):
     endpoint: str
     """Where its direct channel listens; empty without one."""
 
+    def __repr__(self) -> str:
+        # Without the endpoint: it holds the token of the channel.
+        return f"<ShardInfo {self.number} epoch={self.epoch} pid={self.pid} node={self.node_id}>"
+
 
 class ServiceMap(msgspec.Struct, frozen=True):
     """The directory's answer to Describe. `version` rises with every change."""

@@ -111,3 +111,12 @@ def test_damaged_registry_is_not_served(damage: dict[str, bytes]) -> None:
 def test_built_in_categories_register_under_their_own_paths(kept: Kept) -> None:
     for category in (AGENTS, RESEARCH):
         assert kept.register(category.name, category.hash, category.schema_version, category.import_path)
+
+
+def test_what_is_logged_of_a_map_names_no_token() -> None:
+    kept = Kept()
+    kept.directory.claim(Claim(0, 7, 8, "node", "unix:secret"))
+    described = kept.directory.map()
+    assert described.shards[0].endpoint == "unix:secret"
+    assert "secret" not in repr(described)
+    assert "<ShardInfo 0 epoch=1 pid=7 node=node>" in repr(described)
