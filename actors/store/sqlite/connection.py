@@ -6,6 +6,7 @@ a row is wrong, only a page checksum can tell that a row is missing.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def create_file(path: Path, kind: str, vfs: str = CHECKED_VFS) -> apsw.Connectio
     if path.exists():
         raise DataDirectoryError(f"{path} exists already and is not overwritten")
     with translated(f"create {path.name}"):
+        # Only its owner reads what agents store; SQLite gives -wal and -shm the mode of the file itself.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs=vfs)
         connection.reserve_bytes("main", _CHECKSUM_BYTES)
         connection.pragma("application_id", _APPLICATION_ID)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,18 @@ def test_a_created_directory_opens_with_the_same_service(tmp_path: Path) -> None
     registry = opened.registry()
     registry.open()
     registry.close()
+
+
+def test_only_the_owner_reads_what_is_stored(tmp_path: Path) -> None:
+    directory = DataDirectory.create(tmp_path, "default", 1)
+    store, registry = directory.store(0), directory.registry()
+    store.open()
+    registry.open()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*.db*")}
+    registry.close()
+    store.close()
+    assert len(modes) > 2  # with SQLite's own files beside them
+    assert set(modes.values()) == {0o600}, modes
 
 
 def test_a_directory_is_created_once(tmp_path: Path) -> None:
