@@ -76,33 +76,24 @@ def _pool(found: ServiceReport) -> str:
     return f"validators: {running} of {desired} wanted, utilisation {found.validator_utilisation:.0%}"
 
 
+def _narrow_table(columns: tuple[str, ...]) -> Table:
+    return Table(*columns, box=None, padding=(0, 1, 0, 0), pad_edge=False)
+
+
 def _shards(found: ServiceReport) -> Table:
-    columns = (
-        "shard",
-        "state",
-        "epoch",
-        "pid",
-        "keys",
-        "hot",
-        "hits",
-        "pending",
-        "active",
-        "commits",
-        "memory",
-        "disk",
-    )
-    table = Table(*columns, box=None)
+    # As wide as 80 columns hold; pids and what is active are in --json.
+    columns = ("shard", "state", "epoch", "keys", "hot", "hits", "pending", "locks", "commits", "memory", "disk")
+    table = _narrow_table(columns)
     for shard in found.shards:
         table.add_row(
             str(shard.number),
             shard.state,
             str(shard.epoch),
-            str(shard.pid),
             str(shard.store.keys) if shard.store else "",
             str(shard.hot_keys),
             _hit_rate(shard),
             str(shard.pending),
-            str(shard.figures.active) if shard.figures else "",
+            str(len(shard.locks)),
             str(shard.commits),
             _size(shard.memory_bytes),
             _size(shard.store.size_bytes) if shard.store else "",
@@ -111,7 +102,8 @@ def _shards(found: ServiceReport) -> Table:
 
 
 def _latencies(found: ServiceReport) -> RenderableType:
-    table = Table("shard", "operation", "outcome", "count", "per s", "p50 ms", "p95 ms", "p99 ms", box=None)
+    columns = ("shard", "operation", "outcome", "count", "per s", "p50 ms", "p95 ms", "p99 ms")
+    table = _narrow_table(columns)
     for shard in found.shards:
         if shard.figures is None:
             continue
