@@ -119,17 +119,7 @@ class LocalShard:
                 found = store.applied(effect.slot, effect.principal, effect.request_id)
                 return shard.looked_up(effect.ticket, found, now_us)
             case Scan():
-                asked = effect.request
-                index = (asked.index, asked.value) if asked.index else None
-                entries = store.scan(
-                    asked.category_id,
-                    prefix=asked.prefix,
-                    after=asked.after,
-                    limit=asked.limit,
-                    index=index,
-                    size_bytes=effect.size_bytes,
-                )
-                return shard.scanned(effect.ticket, entries, now_us)
+                return shard.scanned(effect.ticket, store.scan(effect.request, effect.size_bytes), now_us)
             case ReadHistory():
                 rows = store.history(effect.slot, effect.key, after_version=effect.after_version, limit=effect.limit)
                 return shard.history_read(effect.ticket, rows, now_us)

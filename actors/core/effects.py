@@ -5,6 +5,7 @@ Structs, because a write makes a handful of them: a frozen dataclass takes ten t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -67,7 +68,7 @@ class Commit(msgspec.Struct, frozen=True):
     """Write these rows in one durable transaction; answer with `committed`, `commit_refused` or `commit_unknown`."""
 
     ticket: int
-    rows: list[JournalRow]
+    rows: Sequence[JournalRow]
 
 
 class Invalidate(msgspec.Struct, frozen=True):

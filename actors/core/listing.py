@@ -10,7 +10,8 @@ from lightning_state.actors.core.checks import check_limit
 from lightning_state.actors.core.messages import List, Page
 from lightning_state.actors.core.replies import upcast
 from lightning_state.actors.core.rows import Entry
-from lightning_state.actors.errors import ProtocolError, UnknownCategoryError
+from lightning_state.actors.core.slots import category_of_slot
+from lightning_state.actors.errors import NotOwnerError, ProtocolError, UnknownCategoryError
 from lightning_state.actors.limits import Limits
 
 SCAN_BYTES = 4 * 1024 * 1024
@@ -22,8 +23,14 @@ def scan_bytes(limits: Limits) -> int:
     return min(SCAN_BYTES, limits.frame_bytes // 2)
 
 
-def check_list(request: List, category: Category[Any]) -> None:
-    """Raises ProtocolError for a list of no state, UnknownCategoryError for an index the category does not have."""
+def check_list(request: List, category: Category[Any], owned: Iterable[int]) -> None:
+    """Refuse what cannot be listed.
+
+    Raises NotOwnerError when no owned slot is the category's, ProtocolError for a list of no state,
+    UnknownCategoryError for an index the category does not have.
+    """
+    if not any(category_of_slot(slot) == request.category_id for slot in owned):
+        raise NotOwnerError(f"no slot of {category.name} is owned here")
     if request.limit < 1:
         raise ProtocolError(f"a list of at most {request.limit} states: the limit is at least 1")
     if request.index and request.index not in category.indexes:

@@ -1,4 +1,4 @@
-"""A category as a shard uses it: its id, its table, the few fields it reads from a body without parsing the rest."""
+"""Categories as a shard uses them: id, table, the few fields it reads from a body without parsing the rest."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning_state.actors.category import Category
+from lightning_state.actors.core.checks import check_key
 from lightning_state.actors.core.fields import field_reader
+from lightning_state.actors.core.slots import category_of_slot, slot_of
 from lightning_state.actors.core.transition import Transition
-from lightning_state.actors.errors import InvalidStateError, InvalidTransitionError
+from lightning_state.actors.errors import InvalidStateError, InvalidTransitionError, ProtocolError, UnknownCategoryError
+from lightning_state.actors.limits import Limits
 
 
 class Registered:
@@ -77,3 +80,36 @@ class Registered:
         if self._status is None:
             raise InvalidStateError(f"category {self.category.name!r} has no status")
         return {self._status: status}
+
+
+class Registry:
+    """The categories a shard serves, and those it cannot serve with the reason."""
+
+    def __init__(self) -> None:
+        self._registered: dict[int, Registered] = {}
+        self._refused: dict[int, str] = {}
+
+    def add(self, registered: Registered) -> bool:
+        """Serve a category from now on. Whether its states have another schema now than they had before."""
+        known = self._registered.get(registered.id)
+        self._registered[registered.id] = registered
+        self._refused.pop(registered.id, None)
+        return known is not None and known.category.schema_version != registered.category.schema_version
+
+    def refuse(self, category_id: int, reason: str) -> None:
+        """Refuse a category that is not served, with this reason."""
+        self._refused[category_id] = reason
+
+    def find(self, category_id: int) -> Registered:
+        """Raises UnknownCategoryError, with the reason where one is known."""
+        registered = self._registered.get(category_id)
+        if registered is None:
+            raise UnknownCategoryError(self._refused.get(category_id) or f"no category has the id {category_id}")
+        return registered
+
+    def check_place(self, slot: int, key: str, limits: Limits) -> None:
+        """Raise InvalidKeyError for a bad key, ProtocolError for one of another slot, and as `find` does."""
+        check_key(key, limits)
+        registered = self.find(category_of_slot(slot))
+        if slot_of(registered.id, key, registered.slots) != slot:
+            raise ProtocolError(f"key {key!r} does not belong to slot {slot}")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import msgspec
 
+from lightning_state.actors.core.batches import NOTHING, Batch, take_batch
 from lightning_state.actors.core.change import decide
-from lightning_state.actors.core.checks import check_change, check_key, check_request_id
+from lightning_state.actors.core.checks import check_change, check_request_id
 from lightning_state.actors.core.depths import Depths
 from lightning_state.actors.core.effects import (
     Commit,
@@ -23,13 +25,12 @@ from lightning_state.actors.core.effects import (
     Notify,
     Recover,
     Respond,
-    Scan,
     Validate,
 )
 from lightning_state.actors.core.histories import Histories
 from lightning_state.actors.core.hot import HotEntries
 from lightning_state.actors.core.leases import Leases
-from lightning_state.actors.core.listing import check_list, page_of, scan_bytes
+from lightning_state.actors.core.listing import check_list, scan_bytes
 from lightning_state.actors.core.loading import Loading, Loads
 from lightning_state.actors.core.messages import (
     Acquire,
@@ -37,7 +38,6 @@ from lightning_state.actors.core.messages import (
     Get,
     History,
     List,
-    Page,
     Pending,
     Recall,
     Recalled,
@@ -51,7 +51,7 @@ from lightning_state.actors.core.messages import (
 )
 from lightning_state.actors.core.operation import Operation, Waiter, digest_of
 from lightning_state.actors.core.refusals import refusal
-from lightning_state.actors.core.registered import Registered
+from lightning_state.actors.core.registered import Registered, Registry
 from lightning_state.actors.core.replies import (
     RETRY_S,
     Slot,
@@ -64,20 +64,16 @@ from lightning_state.actors.core.replies import (
     upcast,
 )
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
+from lightning_state.actors.core.scans import Scans
 from lightning_state.actors.core.sessions import Session, Sessions
-from lightning_state.actors.core.slots import category_of_slot, slot_of
+from lightning_state.actors.core.slots import category_of_slot
 from lightning_state.actors.errors import (
     LightningStateError,
     NotOwnerError,
     OverloadedError,
-    ProtocolError,
     RequestBarredError,
-    UnknownCategoryError,
 )
 from lightning_state.actors.limits import Limits
-
-_COMMIT_ROWS = 1_024
-_COMMIT_BYTES = 8 * 1024 * 1024
 
 
 class Shard:
@@ -87,8 +83,7 @@ class Shard:
         self.limits = limits
         self.hot = HotEntries(limits.hot_bytes)
         self.slots: dict[int, Slot] = {}
-        self._categories: dict[int, Registered] = {}
-        self._refused: dict[int, str] = {}
+        self._categories = Registry()
         self._sessions = Sessions()
         self.now_us = 0
         self._histories = Histories(self.respond)
@@ -97,37 +92,32 @@ class Shard:
         self._writes: dict[tuple[int, str, str], Operation] = {}
         self._resolving: dict[tuple[int, str, str], Operation] = {}
         # The newest under each id; those of one id are all of one key, so it is also the last to be answered.
-        self._pending = 0
+        self.pending = 0
+        """Writes between arrival and reply."""
         self._loads = Loads()
         self._lookups: dict[int, Operation] = {}
-        self._scans: dict[int, tuple[int, int, List]] = {}
+        self._scans = Scans(self.respond, scan_bytes(limits))
         self._judging: dict[int, Operation] = {}
         self.ready: deque[Operation] = deque()
         self.next: deque[Operation] = deque()
-        self._held: list[tuple[int, int, Page]] = []
-        self._committing: tuple[int, list[Operation], list[JournalRow]] | None = None
+        self._committing = NOTHING
         self._tickets = 0
         self.effects: list[Effect] = []
 
     def __repr__(self) -> str:
         return f"<Shard slots={len(self.slots)} hot={len(self.hot)} pending={self.pending}>"
 
-    @property
-    def pending(self) -> int:
-        """Writes between arrival and reply."""
-        return self._pending
-
     def depths(self) -> Depths:
         """Where they are. Takes time in proportion to the keys being written."""
         return Depths(
-            pending=self._pending,
+            pending=self.pending,
             queued=sum(len(queue) - 1 for queue in self.queues.values()),
             longest_queue=max(map(len, self.queues.values()), default=0),
             judging=len(self._judging),
             ready=len(self.ready),
-            committing=len(self._committing[1]) if self._committing is not None else 0,
+            committing=len(self._committing.rows),
             loading=len(self._loads),
-            scanning=len(self._scans) + len(self._held) + len(self._histories),
+            scanning=len(self._scans) + len(self._histories),
             locks_held=self.leases.locks.held,
             locks_waiting=self.leases.locks.waiting,
         )
@@ -136,10 +126,7 @@ class Shard:
 
     def register(self, registered: Registered) -> None:
         """Serve a category from now on; a newer schema of a known one takes effect at once."""
-        known = self._categories.get(registered.id)
-        self._categories[registered.id] = registered
-        self._refused.pop(registered.id, None)
-        if known is None or known.category.schema_version == registered.category.schema_version:
+        if not self._categories.add(registered):
             return
         for slot, key in self.hot.keys():  # noqa: SIM118  # not a mapping: keys() is what it has
             if category_of_slot(slot) == registered.id:
@@ -147,7 +134,7 @@ class Shard:
 
     def refuse_category(self, category_id: int, reason: str) -> None:
         """Refuse every request of a category with this reason: its slots are owned, its definition is not at hand."""
-        self._refused[category_id] = reason
+        self._categories.refuse(category_id, reason)
 
     def adopt(self, heads: Iterable[SlotHead], held: Iterable[JournalRow] = (), *, now_us: int = 0) -> None:
         """Own these slots, under the epochs their heads name, from now on, with what earlier owners hold in them."""
@@ -190,9 +177,8 @@ class Shard:
 
     def load_failed(self, ticket: int, refused: Refused, now_us: int) -> list[Effect]:
         """A Load, Lookup, Scan or ReadHistory could not be done: whoever waits for it is told, and nothing changes."""
-        if ticket in self._scans:
-            call, index, _ = self._scans.pop(ticket)
-            self.respond(call, index, refused)
+        if self._scans.asked(ticket) is not None:
+            self._scans.fail(ticket, refused)
         elif ticket in self._lookups:
             self._lookup_refused(self._lookups.pop(ticket), refused)
         elif (place := self._loads.landed(ticket)) is not None:
@@ -227,28 +213,22 @@ class Shard:
 
         A page that may show a commit of which caches have not heard yet waits until they have.
         """
-        waiting = self._scans.pop(ticket, None)
-        if waiting is None:
+        request = self._scans.asked(ticket)
+        if request is None:
             return []
-        call, index, request = waiting
         try:
-            category = self._registered(request.category_id).category
-            page = page_of(request, entries, category, scan_bytes(self.limits))
-            if self._is_changing(request.category_id):
-                self._held.append((call, index, page))
-            else:
-                self.respond(call, index, page)
+            category = self._categories.find(request.category_id).category
+            self._scans.read(ticket, entries, category, self._committing.rows)
         except LightningStateError as error:
-            self.respond(call, index, refusal(error))
+            self._scans.fail(ticket, refusal(error))
         return self._flush(now_us)
 
     def history_read(self, ticket: int, rows: Sequence[JournalRow], now_us: int) -> list[Effect]:
         """The result of a ReadHistory, oldest first; a full one may have a successor."""
         if rows:
-            category = self._registered(category_of_slot(rows[0].slot)).category
+            category = self._categories.find(category_of_slot(rows[0].slot)).category
             rows = [upcast(category, row) for row in rows]
-        committing = self._committing[2] if self._committing is not None else []
-        self._histories.read(ticket, rows, committing)
+        self._histories.read(ticket, rows, self._committing.rows)
         return self._flush(now_us)
 
     def judged(self, ticket: int, refused: Refused | None, now_us: int) -> list[Effect]:
@@ -270,21 +250,18 @@ class Shard:
     def committed(self, ticket: int, now_us: int) -> list[Effect]:
         """The rows of a Commit are durable: caches and watchers hear of it, then whoever asked."""
         self.now_us = now_us
-        operations, rows = self._end_commit(ticket)
-        for operation, row in zip(operations, rows, strict=True):
+        batch = self._end_commit(ticket)
+        for operation, row in zip(batch.operations, batch.rows, strict=True):
             self._apply(operation, row)
-        for operation, row in zip(operations, rows, strict=True):
+        for operation, row in zip(batch.operations, batch.rows, strict=True):
             self.finish(operation, result(operation, row) if operation.grant is None else self.leases.result(operation))
-        self._release_pages()
-        return self._flush(now_us)
+        return self._told(now_us)
 
     def commit_refused(self, ticket: int, refused: Refused, now_us: int) -> list[Effect]:
         """An error *before* COMMIT: nothing of the batch was written, and everybody in it is told so."""
-        operations, _ = self._end_commit(ticket)
-        for operation in operations:
+        for operation in self._end_commit(ticket).operations:
             self.finish(operation, refused)
-        self._release_pages()
-        return self._flush(now_us)
+        return self._told(now_us)
 
     def woken(self, now_us: int) -> list[Effect]:
         """The time of a Wake has come."""
@@ -300,24 +277,18 @@ class Shard:
     def disown(self, reason: str, *, maybe: bool) -> list[Effect]:
         """Own nothing any more: everybody waiting is sent to ask the next owner under the same request id."""
         refused = refusal(NotOwnerError(reason), maybe=maybe)
-        for queue in self.queues.values():
-            for waiter in (waiter for operation in queue for waiter in operation.waiters):
-                self.respond(waiter.call, waiter.index, refused)
-        for operation in self.leases.locks.waiters():
+        for operation in chain(*self.queues.values(), self.leases.locks.waiters()):
             for waiter in operation.waiters:
                 self.respond(waiter.call, waiter.index, refused)
         for call, index in self._loads.readers():
             self.respond(call, index, refused)
-        for call, index, _ in (*self._scans.values(), *self._held):
-            self.respond(call, index, refused)
+        self._scans.disown(refused)
         self._histories.disown(refused)
-        for memory in (self.queues, self._writes, self._resolving, self._loads, self._lookups, self._scans):
+        for memory in (self.queues, self._writes, self._resolving, self._loads, self._lookups, self._judging):
             memory.clear()
-        self._held.clear()
-        self._judging.clear()
         self.ready.clear()
-        self._pending = 0
-        self._committing = None
+        self.pending = 0
+        self._committing = NOTHING
         self._sessions.clear()
         self.leases.clear()
         self.slots.clear()
@@ -333,7 +304,7 @@ class Shard:
             self._list(call, index, request)
         elif isinstance(request, History):
             self._owned(request.slot)
-            self._check_place(request.slot, request.key)
+            self._categories.check_place(request.slot, request.key, self.limits)
             self.effects.append(self._histories.begin(self._ticket(), call, index, request))
         elif isinstance(request, Renew):
             self._owned(request.slot)
@@ -352,17 +323,12 @@ class Shard:
         if entry is not None:
             self.respond(call, index, found(request.slot, slot, self._current(request.slot, entry)))
         else:
-            self._check_place(request.slot, request.key)
+            self._categories.check_place(request.slot, request.key, self.limits)
             self._load(request.slot, request.key).reads.append((call, index))
 
     def _list(self, call: int, index: int, request: List) -> None:
-        category = self._registered(request.category_id).category
-        if not any(category_of_slot(slot) == request.category_id for slot in self.slots):
-            raise NotOwnerError(f"no slot of {category.name} is owned here")
-        check_list(request, category)
-        ticket = self._ticket()
-        self._scans[ticket] = (call, index, request)
-        self.effects.append(Scan(ticket, request, scan_bytes(self.limits)))
+        check_list(request, self._categories.find(request.category_id).category, self.slots)
+        self.effects.append(self._scans.begin(self._ticket(), call, index, request))
 
     def _recall(self, waiter: Waiter, request: Recall, principal: str) -> None:
         self._owned(request.slot)
@@ -416,14 +382,14 @@ class Shard:
 
     def _enqueue(self, operation: Operation) -> None:
         request = operation.request
-        self._check_place(request.slot, request.key)
+        self._categories.check_place(request.slot, request.key, self.limits)
         queue = self.queues.get(operation.place)
-        if self._pending >= self.limits.shard_queue or (queue and len(queue) >= self.limits.key_queue):
+        if self.pending >= self.limits.shard_queue or (queue and len(queue) >= self.limits.key_queue):
             raise OverloadedError(
                 f"too many writes are waiting for {request.key!r} or its shard: try again later",
                 retry_after_s=RETRY_S,
             )
-        self._pending += 1
+        self.pending += 1
         if not isinstance(request, (Resolve, Recall)):
             self._writes[operation.identity] = operation
         elif isinstance(request, Resolve):
@@ -433,12 +399,6 @@ class Shard:
             self.next.append(operation)
         else:
             queue.append(operation)
-
-    def _check_place(self, slot: int, key: str) -> None:
-        check_key(key, self.limits)
-        registered = self._registered(category_of_slot(slot))
-        if slot_of(registered.id, key, registered.slots) != slot:
-            raise ProtocolError(f"key {key!r} does not belong to slot {slot}")
 
     # -- one write at the head of its key's queue ---
 
@@ -484,12 +444,12 @@ class Shard:
         if operation.applied is None:
             self.finish(operation, found(recall.slot, slot, self._current(recall.slot, base)))
         else:
-            applied = upcast(self._registered(category_of_slot(recall.slot)).category, operation.applied)
+            applied = upcast(self._categories.find(category_of_slot(recall.slot)).category, operation.applied)
             self.finish(operation, Recalled(repeated(operation, recall, applied, slot)))
 
     def _prepare_write(self, operation: Operation, write: Write, base: Entry) -> None:
         slot = self.slots[write.slot]
-        registered = self._registered(category_of_slot(write.slot))
+        registered = self._categories.find(category_of_slot(write.slot))
         operation.base = upcast(registered.category, base)
         slot.check_not_barred(operation)
         if operation.applied is not None:
@@ -522,7 +482,7 @@ class Shard:
             del self._writes[operation.identity]
         elif self._resolving.get(operation.identity) is operation:
             del self._resolving[operation.identity]
-        self._pending -= 1
+        self.pending -= 1
 
     def leave_queue(self, operation: Operation) -> None:
         """Let the next operation of the key begin."""
@@ -537,60 +497,25 @@ class Shard:
 
     def _flush(self, now_us: int) -> list[Effect]:
         self.now_us = now_us
-        while self.next or (self.ready and self._committing is None):
+        while self.next or (self.ready and not self._committing.rows):
             while self.next:  # a loop, not a recursion: a long queue of refusals must not exhaust the stack
                 self._start(self.next.popleft())
-            if self.ready and self._committing is None:
+            if self.ready and not self._committing.rows:
                 self._begin_commit(now_us)
         self.leases.set_alarm()
         return self._take_effects()
 
     def _begin_commit(self, now_us: int) -> None:
-        operations: list[Operation] = []
-        rows: list[JournalRow] = []
-        revisions: dict[int, int] = {}
-        size_bytes = 0
-        while self.ready and len(rows) < _COMMIT_ROWS and size_bytes < _COMMIT_BYTES:
-            operation = self.ready.popleft()
-            if not self.leases.still_admits(operation):
-                continue
-            slot = operation.request.slot
-            revision = revisions.get(slot, self.slots[slot].revision) + (operation.change is not None)
-            row = self._row(operation, revision, now_us)
-            revisions[slot] = revision
-            size_bytes += len(row.body or b"")
-            operations.append(operation)
-            rows.append(row)
-        if rows:
-            self._committing = (self._ticket(), operations, rows)
-            self.effects.append(Commit(self._committing[0], rows))
+        batch = take_batch(self._ticket(), self.ready, self.slots, now_us, self.leases.still_admits)
+        if batch.rows:
+            self._committing = batch
+            self.effects.append(Commit(batch.ticket, batch.rows))
 
-    def _row(self, operation: Operation, revision: int, now_us: int) -> JournalRow:
-        request, change, grant = operation.request, operation.change, operation.grant
-        base = operation.base
-        return JournalRow(
-            slot=request.slot,
-            revision=revision,
-            epoch=self.slots[request.slot].epoch,
-            key=request.key,
-            version=change.version if change else 0,
-            op=request.op if isinstance(request, Write) else grant.op if grant else Op.BAR,
-            body=change.body if change else grant.encode() if grant else None,
-            schema_version=change.schema_version if change else 0,
-            indexes=change.indexes if change else {},
-            principal=operation.principal,
-            request_id=request.request_id,
-            digest=operation.digest,
-            # Times of one key never go back, whatever the clock does; order comes from versions all the same.
-            time_us=max(now_us, base.updated_us if base else 0),
-        )
-
-    def _end_commit(self, ticket: int) -> tuple[list[Operation], list[JournalRow]]:
-        if self._committing is None or self._committing[0] != ticket:
-            return [], []
-        _, operations, rows = self._committing
-        self._committing = None
-        return operations, rows
+    def _end_commit(self, ticket: int) -> Batch:
+        if self._committing.ticket != ticket:
+            return NOTHING
+        batch, self._committing = self._committing, NOTHING
+        return batch
 
     def _apply(self, operation: Operation, row: JournalRow) -> None:
         slot = self.slots[row.slot]
@@ -604,21 +529,15 @@ class Shard:
         entry = Entry(row.key, row.version, row.revision, row.body, row.schema_version, row.time_us)
         self.effects.append(Invalidate(row.slot, row.key, row.epoch, row.revision, row.version, row.indexes))
         self.effects.append(Notify(row, operation.change.transition if operation.change else None))
-        if self._registered(category_of_slot(row.slot)).category.schema_version == row.schema_version:
+        if self._categories.find(category_of_slot(row.slot)).category.schema_version == row.schema_version:
             self.hot.put(row.slot, entry)
         else:
             self.hot.evict(row.slot, row.key)  # a newer schema was registered meanwhile: what is hot is of the newest
 
-    def _is_changing(self, category_id: int) -> bool:
-        """Whether the store may show a commit whose success has not been told yet."""
-        rows = self._committing[2] if self._committing is not None else []
-        return any(category_of_slot(row.slot) == category_id for row in rows)
-
-    def _release_pages(self) -> None:
+    def _told(self, now_us: int) -> list[Effect]:
         self._histories.release()
-        held, self._held = self._held, []
-        for call, index, page in held:
-            self.respond(call, index, page)
+        self._scans.release()
+        return self._flush(now_us)
 
     # -- loading ---
 
@@ -658,7 +577,7 @@ class Shard:
         self.finish(operation, refused)
 
     def _current(self, slot: int, entry: Entry) -> Entry:
-        return upcast(self._registered(category_of_slot(slot)).category, entry)
+        return upcast(self._categories.find(category_of_slot(slot)).category, entry)
 
     # -- small parts ---
 
@@ -667,12 +586,6 @@ class Shard:
         if owned is None:
             raise NotOwnerError(f"slot {slot} is not owned here")
         return owned
-
-    def _registered(self, category_id: int) -> Registered:
-        registered = self._categories.get(category_id)
-        if registered is None:
-            raise UnknownCategoryError(self._refused.get(category_id) or f"no category has the id {category_id}")
-        return registered
 
     def _ticket(self) -> int:
         self._tickets += 1

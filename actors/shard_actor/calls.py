@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from lightning_state.actors.core.messages import Frame, Page, Pending, Recalled, Refused, Replies, Reply, Value
+from lightning_state.actors.core.messages import Changes, Frame, Page, Pending, Recalled, Refused, Replies, Reply, Value
 from lightning_state.actors.shard_actor.subscribers import Subscribers
 from lightning_state.actors.wire.codec import encode
 from lightning_state.actors.wire.peer import Peer
@@ -169,6 +169,8 @@ def _size_bytes(reply: Reply) -> int:
         return _size_bytes(reply.value)
     if isinstance(reply, Page):
         return sum(len(entry.body or b"") for entry in reply.entries)
+    if isinstance(reply, Changes):
+        return sum(len(each.body or b"") for each in reply.versions)
     if isinstance(reply, Refused):
         return len(reply.details.get("current_body") or b"")
     return 0

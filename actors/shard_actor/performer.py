@@ -236,19 +236,8 @@ class Performer:
         return [applied(each.slot, each.principal, each.request_id) for each in lookups]
 
     async def _scan(self, scan: Scan) -> None:
-        request = scan.request
-        index = (request.index, request.value) if request.index else None
         try:
-            entries = await self.on_reader(
-                lambda: self.store.scan(
-                    request.category_id,
-                    prefix=request.prefix,
-                    after=request.after,
-                    limit=request.limit,
-                    index=index,
-                    size_bytes=scan.size_bytes,
-                )
-            )
+            entries = await self.on_reader(lambda: self.store.scan(scan.request, scan.size_bytes))
         except LightningStateError as error:
             self.perform(self.shard.load_failed(scan.ticket, refusal(error), self.clock()))
         else:
@@ -308,7 +297,14 @@ class Performer:
         self.commits += 1
         self.rows_committed += len(commit.rows)
         self.perform(self.shard.committed(commit.ticket, self.clock()))
-        self._idle = asyncio.get_running_loop().call_later(_PROJECT_IDLE_S, self._spawn_projection)
+        self._project_when_idle()
+
+    def _project_when_idle(self) -> None:
+        """Project soon, unless a commit comes first; one timer at most, so that closing leaves none behind."""
+        if self._idle is not None:
+            self._idle.cancel()
+        if not self._closed:
+            self._idle = asyncio.get_running_loop().call_later(_PROJECT_IDLE_S, self._spawn_projection)
 
     def _spawn_projection(self) -> None:
         self._spawn(self._project())
@@ -320,7 +316,7 @@ class Performer:
             logger.warning("projections wait: %s", error)  # the journal has everything; the next commit tries again
             return
         if left:
-            self._idle = asyncio.get_running_loop().call_later(_PROJECT_IDLE_S, self._spawn_projection)
+            self._project_when_idle()
 
     async def on_reader(self, work: Callable[[], Any]) -> Any:
         """Run store work on the thread of the reading connection."""
@@ -342,21 +338,25 @@ class Performer:
 
     async def close(self) -> None:
         """Cancel what is under way and close the store."""
+        self._stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.verdicts.close()
+        await self.on_writer(self.store.close)
+        self.end()
+
+    def end(self) -> None:
+        """End all but the store, which is whoever's closes it."""
+        self._stop()
+        self._writer.end()
+        self._reader.end()
+
+    def _stop(self) -> None:
         self._closed = True
         for timer in (self._idle, self._waking):
             if timer is not None:
                 timer.cancel()
         for task in list(self._tasks):
             task.cancel()
-        await self.verdicts.close()
-        await self.on_writer(self.store.close)
-        self.end()
-
-    def end(self) -> None:
-        """End the threads, and nothing else: the store is whoever's closes it."""
-        self._closed = True
-        self._writer.end()
-        self._reader.end()
 
 
 def _outcome(error: BaseException | None) -> str:

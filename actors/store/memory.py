@@ -12,6 +12,7 @@ from itertools import takewhile
 from threading import Lock
 
 from lightning_state.actors.core.listing import SCAN_BYTES, cut
+from lightning_state.actors.core.messages import List
 from lightning_state.actors.core.rows import (
     Applied,
     Entry,
@@ -26,6 +27,7 @@ from lightning_state.actors.core.rows import (
 from lightning_state.actors.core.slots import category_of_slot
 from lightning_state.actors.errors import DataDirectoryError, FencedError, StoreUnavailableError
 from lightning_state.actors.store.protocol import StoreStatus
+from lightning_state.actors.store.selection import is_indexed, lowest_key
 
 
 class MemoryDisk:
@@ -123,29 +125,16 @@ class MemoryStore:
         row = self._opened().requests.get((slot, principal, request_id))
         return None if row is None else applied_of(row)
 
-    def scan(
-        self,
-        category_id: int,
-        *,
-        prefix: str,
-        after: str,
-        limit: int,
-        index: tuple[str, str] | None,
-        size_bytes: int = SCAN_BYTES,
-    ) -> list[Entry]:
+    def scan(self, request: List, size_bytes: int = SCAN_BYTES) -> list[Entry]:
         """As `Store.scan`."""
         disk = self._opened()
         with self._lock:
-            places = disk.sorted_keys.get(category_id, [])
-            first = bisect_left(places, (max(prefix, after + "\0") if after else prefix, -1))
-            mine = takewhile(lambda place: place[0].startswith(prefix), places[first:])
+            places = disk.sorted_keys.get(request.category_id, [])
+            first = bisect_left(places, (lowest_key(request), -1))
+            mine = takewhile(lambda place: place[0].startswith(request.prefix), places[first:])
             rows = (disk.keys[slot, key][-1] for key, slot in mine)
-            wanted = (
-                entry_of(row)
-                for row in rows
-                if row.body is not None and (index is None or row.indexes.get(index[0]) == index[1])
-            )
-            return cut(wanted, limit, size_bytes)
+            wanted = (entry_of(row) for row in rows if row.body is not None and is_indexed(row, request))
+            return cut(wanted, request.limit, size_bytes)
 
     def history(self, slot: int, key: str, *, after_version: int, limit: int) -> list[JournalRow]:
         """As `Store.history`."""

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from lightning_state.actors.core.listing import SCAN_BYTES
+from lightning_state.actors.core.messages import List
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, SlotHead
 from lightning_state.actors.errors import StoreError
 
@@ -70,20 +71,10 @@ class Store(Protocol):
         """What a request id did in this slot, while its journal row is retained."""
         ...
 
-    def scan(
-        self,
-        category_id: int,
-        *,
-        prefix: str,
-        after: str,
-        limit: int,
-        index: tuple[str, str] | None,
-        size_bytes: int = SCAN_BYTES,
-    ) -> list[Entry]:
-        """Up to `limit` live entries of a category in key order, greater than `after`; see `cut` for `size_bytes`.
+    def scan(self, request: List, size_bytes: int = SCAN_BYTES) -> list[Entry]:
+        """What is asked for, up to the entry whose body makes the bodies `size_bytes` together.
 
-        Only those with the prefix and, if given, the (name, value) of an index. Pages leave no gaps: their union holds
-        every key that was present throughout.
+        Pages leave no gaps: their union holds every key that was present throughout.
         """
         ...
 

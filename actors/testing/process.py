@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,14 +220,14 @@ class Process:
                 figures["commits"] += 1
                 self._tell("committed", effect.ticket)
 
-    def _maybe_append(self, rows: list[JournalRow]) -> None:
+    def _maybe_append(self, rows: Sequence[JournalRow]) -> None:
         roll = self._world.random.random()
         if roll < 0.25:  # noqa: PLR2004  # a quarter now, a quarter late, half never
             self._append_if_owned(rows)
         elif roll < 0.5:  # noqa: PLR2004  # the same
             self._world.after(self._network.delay_us(), self._append_if_owned, rows)
 
-    def _append_if_owned(self, rows: list[JournalRow]) -> None:
+    def _append_if_owned(self, rows: Sequence[JournalRow]) -> None:
         try:
             self._store.append(rows)
         except FencedError:

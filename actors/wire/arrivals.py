@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import sys
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
+
+_CLOSED_MEANWHILE = frozenset({errno.EBADF, errno.EPERM, errno.EEXIST, errno.EINVAL})
+"""Another thread has closed it since its number was read, and then asks for a new set: the number is nobody's by now, a
+file's, that of another socket of the set, or of the epoll itself."""
 
 
 class Arrivals:
@@ -20,13 +24,19 @@ class Arrivals:
             # Unlike a poll object, one epoll may be asked by several threads at once.
             self._epoll = select.epoll()
             for number in numbers:
-                with suppress(OSError):  # another thread has closed it since; it then asks for a new set without it
-                    self._epoll.register(number, select.EPOLLIN)
+                self._register(number)
         else:
             self._lock = threading.Lock()
             self._poll = select.poll()
             for number in numbers:
                 self._poll.register(number, select.POLLIN)
+
+    def _register(self, number: int) -> None:
+        try:
+            self._epoll.register(number, select.EPOLLIN)
+        except OSError as error:
+            if error.errno not in _CLOSED_MEANWHILE:
+                raise
 
     def __call__(self) -> bool:
         """Whether one of them is readable now."""

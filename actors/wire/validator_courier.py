@@ -56,8 +56,6 @@ class _Pending(msgspec.Struct, eq=False):
 @dataclass
 class _Carried:
     frame: Dispatched
-    numbers: list[int]
-    """The calls sent, in their order."""
     sent_s: float
     answer: asyncio.Future[bytes]
 
@@ -154,32 +152,29 @@ class Courier:
             self._carry(frame)
 
     def _carry(self, frame: Dispatched) -> None:
-        pending = self._pending
-        # A call given up meanwhile leaves a hole that only costs its place in the frame.
-        numbers = [number for number in frame.calls if number in pending]
-        calls = [pending[number].call for number in numbers]
-        named = {call.rule_set for call in calls if isinstance(call, VerdictRequest | EvaluateConfidence)}
+        calls = [self._pending[number].call for number in frame.calls]
+        named = {call.rule_set for call in calls if isinstance(call, (VerdictRequest, EvaluateConfidence))}
         rule_sets = {name: self._rule_sets[name] for name in named if name in self._rule_sets}
         data = encode(Batch(VERL_PROTOCOL, rule_sets, calls))
         # What the transport returns is a future already when the channel is there: then no task is made.
         answer = asyncio.ensure_future(self._transport.send(frame.validator, data))
-        self._carried[frame.frame] = _Carried(frame, numbers, time.monotonic(), answer)
+        self._carried[frame.frame] = _Carried(frame, time.monotonic(), answer)
         answer.add_done_callback(partial(self._landed, frame))
 
     def _landed(self, frame: Dispatched, answer: asyncio.Future[bytes]) -> None:
-        carried = self._carried.pop(frame.frame)
+        del self._carried[frame.frame]
         if answer.cancelled():
             self._lost(frame, ShardUnavailableError(f"{frame.validator} is silent"))
         elif (error := answer.exception()) is not None:
             self._lost(frame, error)
         else:
             try:
-                answers = _answers(answer.result(), len(carried.numbers))
+                answers = _answers(answer.result(), len(frame.calls))
             except ProtocolError as damage:
                 self._lost(frame, damage)
             else:
                 self._dispatch.answered(frame.frame)
-                for number, each in zip(carried.numbers, answers, strict=True):
+                for number, each in zip(frame.calls, answers, strict=True):
                     self._settle(number, each)
         self._flush()
 

@@ -41,6 +41,7 @@ def view(found: ServiceReport) -> RenderableType:
     parts: list[RenderableType] = [
         f"[bold]{found.service}[/bold] on Ray {found.address} · map {found.map_version} · data in {found.data_dir}",
         _shards(found),
+        _work(found),
         *(Text(f"shard {shard.number}: {shard.failure}", style="red") for shard in found.shards if shard.failure),
         _latencies(found),
         _pool(found),
@@ -61,13 +62,10 @@ def _watch(console: Console, service: str) -> None:
 
 
 def _reports(service: str) -> Iterator[ServiceReport]:
-    signals = EndSignals()
-    signals.install()  # a shell that starts this in the background has Ctrl-C ignored
+    EndSignals().install()  # a shell that starts this in the background has Ctrl-C ignored
     while True:
         began_s = time.monotonic()
-        with signals.deferred():  # within Ray's calls an interrupt may be lost
-            found = report(service)
-        yield found
+        yield report(service)
         time.sleep(max(0.0, began_s + _EVERY_S - time.monotonic()))
 
 
@@ -77,26 +75,38 @@ def _pool(found: ServiceReport) -> str:
 
 
 def _narrow_table(columns: tuple[str, ...]) -> Table:
+    # 80 columns have to hold it.
     return Table(*columns, box=None, padding=(0, 1, 0, 0), pad_edge=False)
 
 
 def _shards(found: ServiceReport) -> Table:
-    # As wide as 80 columns hold; pids and what is active are in --json.
-    columns = ("shard", "state", "epoch", "keys", "hot", "hits", "pending", "locks", "commits", "memory", "disk")
+    columns = ("shard", "state", "epoch", "pid", "keys", "hot", "hits", "memory", "disk")
     table = _narrow_table(columns)
     for shard in found.shards:
         table.add_row(
             str(shard.number),
             shard.state,
             str(shard.epoch),
+            str(shard.pid),
             str(shard.store.keys) if shard.store else "",
             str(shard.hot_keys),
             _hit_rate(shard),
+            _size(shard.memory_bytes),
+            _size(shard.store.size_bytes) if shard.store else "",
+        )
+    return table
+
+
+def _work(found: ServiceReport) -> Table:
+    table = _narrow_table(("shard", "active", "pending", "locks", "commits", "rows"))
+    for shard in found.shards:
+        table.add_row(
+            str(shard.number),
+            str(shard.figures.active) if shard.figures else "",
             str(shard.pending),
             str(len(shard.locks)),
             str(shard.commits),
-            _size(shard.memory_bytes),
-            _size(shard.store.size_bytes) if shard.store else "",
+            str(shard.rows_committed),
         )
     return table
 

@@ -100,9 +100,9 @@ def test_status_shows_shards_validators_and_categories(terminal: Terminal) -> No
 
 
 @pytest.mark.usefixtures("running")
-def test_watching_the_status_goes_on_until_ctrl_c(terminal: Terminal) -> None:
+def test_watching_the_status_goes_on_until_ctrl_c_even_where_the_shell_ignores_it(terminal: Terminal) -> None:
     with subprocess.Popen(
-        [*COMMAND, "status", "--watch", "--json"],
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *COMMAND, "status", "--watch", "--json"],
         cwd=terminal.directory,
         env=terminal.environment,
         stdout=subprocess.PIPE,

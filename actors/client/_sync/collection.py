@@ -14,29 +14,19 @@ from msgspec.structs import replace
 
 from lightning_state.actors.category import Category
 from lightning_state.actors.client._sync.calls import Calls
+from lightning_state.actors.client._sync.history import History
 from lightning_state.actors.client.calling import Call
-from lightning_state.actors.client.checking import CollectionChecks
 from lightning_state.actors.client.decoding import Outcome, body_of, completed, page_of, state_of, stored, unexpected
 from lightning_state.actors.client.fencing import Fence, token_of
 from lightning_state.actors.client.flights import Flight
 from lightning_state.actors.client.pages import StatePage, key_after, merge
-from lightning_state.actors.client.past import (
-    StateVersion,
-    changes_of,
-    check_version,
-    difference,
-    found_at,
-    microseconds_of,
-    version_of,
-)
 from lightning_state.actors.core.cache_entries import Ticket
 from lightning_state.actors.core.checks import LIST_LIMIT, check_body, check_key, check_limit, check_prefix
-from lightning_state.actors.core.messages import Absent, Changes, List, Page, PastVersion, Recalled, Reply, Value
+from lightning_state.actors.core.messages import Absent, List, Page, Recalled, Reply, Value
 from lightning_state.actors.core.rows import Op
 from lightning_state.actors.core.session import Operation, Session
 from lightning_state.actors.core.slots import slot_of
 from lightning_state.actors.errors import (
-    CompactedError,
     InvalidStateError,
     LightningStateError,
     StateNotFoundError,
@@ -59,7 +49,7 @@ _UPDATE_BACKOFF_S = 0.002
 _UPDATE_BACKOFF_MOST_S = 0.25
 
 
-class Collection(CollectionChecks[S]):
+class Collection(History[S]):
     """The states of one category. Every call has a deadline: `timeout_s`, by default the service's own (30 s).
 
     Any call may raise DeadlineExceededError (nothing was changed), ShardUnavailableError, ServiceNotFoundError or
@@ -105,72 +95,6 @@ class Collection(CollectionChecks[S]):
             return self.at_time(key, at_time, timeout_s=timeout_s)
         state = self._found("get", key, consistency, at_least, timeout_s)
         return self._missing(key) if state is None else state
-
-    def history(
-        self, key: str, *, after_version: int = 0, limit: int = 100, timeout_s: float | None = None
-    ) -> tuple[StateVersion[S], ...]:
-        """The versions of a key that are kept, oldest first: at most `limit` (1 to 1,000) after `after_version`.
-
-        Deletions are among them. Nothing is given of what was not committed when it was asked for; the last one's
-        version continues it. Empty when there are none.
-        """
-        call = self._begin("history", timeout_s)
-        check_limit(limit)
-        found: list[PastVersion] = []
-        after, more = after_version, True
-        while more and len(found) < limit:
-            changes = self._changes(call, key, after, limit - len(found))
-            found += changes.versions
-            more = changes.more
-            after = found[-1].version if found else after
-        return tuple(version_of(self.category, past) for past in found)
-
-    def at_version(self, key: str, version: int, *, timeout_s: float | None = None) -> S:
-        """The state as it was at a version. Raises StateNotFoundError, CompactedError when it is not kept any more."""
-        past = self._past(self._begin("at_version", timeout_s), key, version)
-        return self.category.decode(past.body or b"", past.version, past.updated_us)
-
-    def at_time(self, key: str, moment: datetime, *, timeout_s: float | None = None) -> S:
-        """The state as it was at a moment (with a time zone), by the clocks of its owners.
-
-        Reads the key's history up to it. Raises StateNotFoundError when nothing was stored then, CompactedError when
-        what was is not kept any more.
-        """
-        call = self._begin("at_time", timeout_s)
-        until_us = microseconds_of(moment)
-        last: PastVersion | None = None
-        more = True
-        while more:
-            changes = self._changes(call, key, last.version if last is not None else 0, LIST_LIMIT)
-            past = [each for each in changes.versions if each.updated_us <= until_us]
-            if last is None and changes.versions and changes.versions[0].version > 1 and not past:
-                raise CompactedError(f"{self._name} {key!r}: what was stored at {moment} is not kept any more")
-            last = past[-1] if past else last
-            more = changes.more and len(past) == len(changes.versions) and bool(past)
-        if last is None or last.body is None:
-            raise StateNotFoundError(f"{self._name} {key!r} did not exist at {moment}", category=self._name, key=key)
-        return self.category.decode(last.body, last.version, last.updated_us)
-
-    def diff(
-        self, key: str, from_version: int, to_version: int, *, timeout_s: float | None = None
-    ) -> list[dict[str, Any]]:
-        """What changed between two versions, as a JSON Patch (RFC 6902, field names as in JSON).
-
-        Raises StateNotFoundError and CompactedError as `at_version`.
-        """
-        call = self._begin("diff", timeout_s)
-        before = self._past(call, key, from_version)
-        after = self._past(call, key, to_version)
-        return difference(before.body, after.body)
-
-    def _past(self, call: Call, key: str, version: int) -> PastVersion:
-        changes = self._changes(call, key, check_version(version) - 1, 1)
-        return found_at(self._name, key, version, changes)
-
-    def _changes(self, call: Call, key: str, after_version: int, limit: int) -> Changes:
-        check_key(key, self._calls.limits)
-        operation = call.session.history(self._name, key, after_version, limit, call.deadline_s)
-        return changes_of(self._one(call, operation))
 
     def exists(
         self,
@@ -388,7 +312,8 @@ class Collection(CollectionChecks[S]):
     ) -> StatePage[S]:
         """One page of states in key order: those with a key prefix and the value of one of the category's indexes.
 
-        At most `limit` states (1 to 1,000); `page.cursor` continues after them. States present throughout all pages
+        At most `limit` states (1 to 1,000), fewer when they are large; `page.cursor` continues after them and is
+        None at the end. States present throughout all pages
         appear exactly once. `list(status=AgentStatus.READY)` filters by an index, one at a time.
         """
         return self._page(self._begin("list", timeout_s), prefix, limit, cursor, index)

@@ -10,8 +10,10 @@ from typing import Any
 import apsw
 
 from lightning_state.actors.core.listing import SCAN_BYTES, cut
+from lightning_state.actors.core.messages import List
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, applied_of, entry_of
 from lightning_state.actors.core.slots import category_of_slot
+from lightning_state.actors.store.selection import is_indexed, lowest_key
 from lightning_state.actors.store.sqlite.journal import pointed_row_of
 from lightning_state.actors.store.sqlite.overlay import Overlay
 from lightning_state.actors.store.sqlite.projection import segment_of
@@ -48,37 +50,26 @@ class Reading:
             row = None if columns is None else pointed_row_of(columns)
         return None if row is None else applied_of(row)
 
-    def scan(
-        self,
-        category_id: int,
-        *,
-        prefix: str,
-        after: str,
-        limit: int,
-        index: tuple[str, str] | None,
-        size_bytes: int = SCAN_BYTES,
-    ) -> list[Entry]:
+    def scan(self, request: List, size_bytes: int = SCAN_BYTES) -> list[Entry]:
         """As `Store.scan`. The overlay decides about every key it knows, the file about the others."""
-        recent = self._overlay.category(category_id)
-        lowest = max(prefix, after + "\0") if after else prefix
-        bounds = (lowest, prefix + _ABOVE_EVERY_KEY)
+        recent = self._overlay.category(request.category_id)
+        bounds = (lowest_key(request), request.prefix + _ABOVE_EVERY_KEY)
         mine = sorted(
             (
                 row
                 for (key, _), row in recent.items()
-                if bounds[0] <= key < bounds[1]
-                and row.body is not None
-                and (index is None or row.indexes.get(index[0]) == index[1])
+                if bounds[0] <= key < bounds[1] and row.body is not None and is_indexed(row, request)
             ),
             key=_key_of,
         )
-        if index is None:
-            cursor = self._connection.execute(self._sql["scan"], (category_id, *bounds))
+        if request.index:
+            bindings = (request.category_id, request.index, request.value, *bounds)
+            cursor = self._connection.execute(self._sql["scan_index"], bindings)
         else:
-            cursor = self._connection.execute(self._sql["scan_index"], (category_id, *index, *bounds))
+            cursor = self._connection.execute(self._sql["scan"], (request.category_id, *bounds))
         with closing(cursor):
             stored = (row for row in _verified(cursor) if (row.key, row.slot) not in recent)
-            return cut(map(entry_of, merge(stored, mine, key=_key_of)), limit, size_bytes)
+            return cut(map(entry_of, merge(stored, mine, key=_key_of)), request.limit, size_bytes)
 
     def history(self, slot: int, key: str, *, after_version: int, limit: int) -> list[JournalRow]:
         """As `Store.history`. Looks into every segment of the journal: some microseconds for each 65,536 rows."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import apsw
 
 from lightning_state.actors.core.listing import SCAN_BYTES
+from lightning_state.actors.core.messages import List
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, SlotHead
 from lightning_state.actors.errors import (
     DataDirectoryError,
@@ -151,21 +152,10 @@ class SqliteStore:
         with translated("applied"):
             return self._opened().applied(slot, principal, request_id)
 
-    def scan(
-        self,
-        category_id: int,
-        *,
-        prefix: str,
-        after: str,
-        limit: int,
-        index: tuple[str, str] | None,
-        size_bytes: int = SCAN_BYTES,
-    ) -> list[Entry]:
+    def scan(self, request: List, size_bytes: int = SCAN_BYTES) -> list[Entry]:
         """As `Store.scan`."""
         with translated("scan"):
-            return self._opened().scan(
-                category_id, prefix=prefix, after=after, limit=limit, index=index, size_bytes=size_bytes
-            )
+            return self._opened().scan(request, size_bytes)
 
     def history(self, slot: int, key: str, *, after_version: int, limit: int) -> list[JournalRow]:
         """As `Store.history`."""

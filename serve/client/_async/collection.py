@@ -182,7 +182,10 @@ class AsyncHttpCollection(Generic[S]):
         timeout_s: float | None = None,
         **index: str,
     ) -> StatePage[S]:
-        """One page of states in key order; `list(status=…)` filters by an index, one at a time."""
+        """One page of states in key order; `list(status=…)` filters by an index, one at a time.
+
+        At most `limit` (1 to 1,000), fewer when they are large: `page.cursor` continues, and is None at the end.
+        """
         if unknown := [name for name in index if name not in self.category.indexes]:
             raise InvalidStateError(f"{self.category.name} has no index {unknown[0]!r}")
         filters = {self.category.alias(name): str(value) for name, value in index.items()}

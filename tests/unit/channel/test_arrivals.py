@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 from lightning_state.actors.wire.arrivals import Arrivals
 
@@ -23,6 +24,15 @@ def test_a_connection_closed_while_its_number_was_read_is_left_out() -> None:
         closed = os.dup(ours.fileno())
         os.close(closed)
         arrivals = Arrivals([closed, -1, ours.fileno()])
+        assert not arrivals()
+        theirs.send(b"x")
+        assert arrivals()
+
+
+def test_a_number_that_is_another_files_by_now_is_left_out(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, (tmp_path / "file").open("w") as file:
+        arrivals = Arrivals([file.fileno(), ours.fileno(), ours.fileno()])
         assert not arrivals()
         theirs.send(b"x")
         assert arrivals()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_state.actors.core import shard as shard_module
+from lightning_state.actors.core import batches
 from lightning_state.actors.core.effects import (
     Commit,
     Invalidate,
@@ -67,7 +67,7 @@ def test_ready_writes_gather_while_a_commit_is_under_way(driver: ShardDriver) ->
 
 
 def test_a_commit_is_bounded_in_rows_and_bytes(driver: ShardDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_module, "_COMMIT_ROWS", 2)
+    monkeypatch.setattr(batches, "_ROWS", 2)
     driver.send(*(driver.write(key) for key in "abcde"))
     for _ in "abcde":
         driver.load()

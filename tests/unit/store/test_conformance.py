@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from lightning_state.actors.core.listing import SCAN_BYTES
+from lightning_state.actors.core.messages import List
 from lightning_state.actors.core.rows import Applied, Entry, JournalRow, Op, SlotHead
 from lightning_state.actors.errors import DataDirectoryError, FencedError, StoreUnavailableError
 from lightning_state.actors.store.protocol import Store
@@ -81,9 +83,10 @@ def scan(
     prefix: str = "",
     after: str = "",
     limit: int = 100,
-    index: tuple[str, str] | None = None,
+    index: tuple[str, str] = ("", ""),
+    size_bytes: int = SCAN_BYTES,
 ) -> list[str]:
-    return keys(store.scan(category, prefix=prefix, after=after, limit=limit, index=index))
+    return keys(store.scan(List(category, prefix, after, limit, *index), size_bytes))
 
 
 def test_an_empty_store_holds_nothing(open_store: OpenStore) -> None:
@@ -121,9 +124,8 @@ def test_a_scan_ends_with_the_entry_that_makes_it_long_enough(open_store: OpenSt
     rows = [row(key, 1, revision=number, body=b"x" * 100) for number, key in enumerate("abcd", 1)]
     store = filled(open_store, rows, projected)
     for size_bytes, expected in ((1, "a"), (100, "a"), (101, "ab"), (300, "abc"), (301, "abcd"), (10_000, "abcd")):
-        found = store.scan(1, prefix="", after="", limit=10, index=None, size_bytes=size_bytes)
-        assert keys(found) == list(expected)
-    assert keys(store.scan(1, prefix="", after="b", limit=1, index=None, size_bytes=1_000)) == ["c"]
+        assert scan(store, size_bytes=size_bytes) == list(expected)
+    assert scan(store, after="b", limit=1, size_bytes=1_000) == ["c"]
 
 
 @PROJECTED
@@ -382,7 +384,7 @@ def test_what_is_held_is_known_to_the_next_owner_and_nothing_else_is(open_store:
     assert sorted(store.held([SLOT]), key=lambda each: each.request_id) == [kept, prepared]
     assert store.held([OTHER_SLOT]) == []
     assert [one.op for one in store.history(SLOT, "locked", after_version=0, limit=10)] == [Op.SET, Op.SET]
-    assert keys(store.scan(1, prefix="", after="", limit=10, index=None)) == ["committed", "locked"]
+    assert scan(store) == ["committed", "locked"]
 
 
 @PROJECTED

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from lightning_state.actors.core.messages import List
 from lightning_state.actors.core.rows import Entry, JournalRow, Op
 from lightning_state.actors.store.memory import MemoryDisk, MemoryStore
 from lightning_state.actors.store.protocol import Store
@@ -112,11 +113,10 @@ class _Machine(RuleBasedStateMachine):
                 for _, row in sorted(newest.items())
                 if row and row.body is not None and kind in (None, row.body.decode())
             ]
-            index = ("kind", kind) if kind else None
-            found = self.store.scan(1, prefix="", after="", limit=10, index=index)
-            assert found == expected
+            index = ("kind", kind) if kind else ("", "")
+            assert self.store.scan(List(1, "", "", 10, *index)) == expected
             assert (
-                self.store.scan(1, prefix="a", after="a", limit=1, index=index)
+                self.store.scan(List(1, "a", "a", 1, *index))
                 == [one for one in expected if one.key.startswith("a-")][:1]
             )
         for key in KEYS:

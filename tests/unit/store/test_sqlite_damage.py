@@ -12,6 +12,7 @@ import apsw
 import msgspec
 import pytest
 
+from lightning_state.actors.core.messages import List
 from lightning_state.actors.core.rows import Entry, JournalRow, Op
 from lightning_state.actors.errors import DataDirectoryError, StoreCorruptError, StoreUnavailableError
 from lightning_state.actors.store.sqlite import SqliteStore, connection, create_shard_file
@@ -34,7 +35,7 @@ def change(number: int, version: int, revision: int) -> JournalRow:
 def answers(store: SqliteStore) -> Answers:
     return (
         store.load(PLACES),
-        store.scan(1, prefix="", after="", limit=1000, index=("n", "1")),
+        store.scan(List(1, "", "", 1_000, "n", "1")),
         [store.history(slot, key, after_version=0, limit=10) for slot, key in PLACES],
     )
 

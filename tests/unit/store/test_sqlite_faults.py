@@ -18,6 +18,7 @@ from typing import Literal
 import apsw
 import pytest
 
+from lightning_state.actors.core.messages import List
 from lightning_state.actors.core.rows import JournalRow, Op
 from lightning_state.actors.errors import StoreError
 from lightning_state.actors.store.protocol import CommitUnknownError
@@ -212,7 +213,7 @@ def check(directory: Path, acknowledged: list[int], refused: list[int], what: st
                 assert all(there), f"{what}: acknowledged batch {batch} is lost"
             if batch in refused:
                 assert not any(there), f"{what}: refused batch {batch} is there"
-        listed = store.scan(1, prefix="", after="", limit=100, index=("part", "1"))
+        listed = store.scan(List(1, "", "", 100, "part", "1"))
         assert len(listed) * 3 == store.status().keys == store.status().journal_rows
         (head,) = store.acquire([SLOT], 1_000)
         assert head.revision == max((int(entry.key[0]) for entry in listed), default=0)

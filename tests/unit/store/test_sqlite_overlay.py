@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lightning_state.actors.core.messages import List
 from lightning_state.actors.core.rows import JournalRow, Op
 from lightning_state.actors.store.sqlite import SqliteStore, projection
 from lightning_state.actors.store.sqlite.overlay import BODIES_MOST_BYTES, ROWS_MOST
@@ -77,7 +78,7 @@ def test_a_reader_never_sees_a_version_go_back_or_a_key_vanish_while_the_writer_
         while not done.is_set():
             floor = committed
             loaded = dict(zip(keys, store.load([(SLOT, key) for key in keys]), strict=True))
-            listed = {entry.key: entry for entry in store.scan(1, prefix="", after="", limit=99, index=("all", "yes"))}
+            listed = {entry.key: entry for entry in store.scan(List(1, "", "", 99, "all", "yes"))}
             for key in keys:
                 entry, other = loaded[key], listed.get(key)
                 if entry is None or other is None or entry.version < max(floor, seen[key]) or other.version < floor:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from lightning_state.actors.core import change, replies
+from lightning_state.actors.core import change, replies, scans
 from lightning_state.actors.core.effects import Effect
 from lightning_state.actors.core.hot import HotEntries
 from lightning_state.actors.core.messages import Get, Refused, Reply, Write
@@ -85,9 +85,7 @@ def acknowledged_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 
     def eager(self: Shard, now_us: int) -> None:
         begin(self, now_us)
-        assert self._committing is not None
-        _, operations, rows = self._committing
-        for operation, row in zip(operations, rows, strict=True):
+        for operation, row in zip(self._committing.operations, self._committing.rows, strict=True):
             for waiter in operation.waiters:
                 self.respond(waiter.call, waiter.index, replies.result(operation, row))
             operation.waiters.clear()
@@ -192,7 +190,7 @@ def refusals_are_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def list_shows_a_commit_before_its_invalidation(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Shard, "_is_changing", lambda _self, _category_id: False)
+    patch.setattr(scans, "is_changing", lambda _category_id, _rows: False)
 
 
 MISTAKES: dict[Callable[[pytest.MonkeyPatch], None], int] = {
