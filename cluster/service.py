@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -293,26 +293,42 @@ def stop_service(service: str) -> None:
 
     Shards close their stores first. The data directory may be used again when this returns.
     """
+    # The directory and the pool's supervisor first: they would replace what ends, and one that is starting a validator
+    # finishes that before it dies.
+    supervisors = _handles([directory_name(service), pool_name(service)])
+    pids = _pids(supervisors.values())
+    for handle in supervisors.values():
+        ray.kill(handle)
+    _wait_until_gone(pids)
+    deadline_s = time.monotonic() + _CLOSE_WITHIN_S
+    while (others := _handles(_actors_of(service))) and time.monotonic() < deadline_s:
+        _end(others)
+
+
+def _actors_of(service: str) -> list[str]:
+    """Names of all of a service's actors that Ray knows."""
     prefix = directory_name(service).removesuffix("directory")
     listed = cast("list[dict[str, str]]", ray.util.list_named_actors(all_namespaces=True))
-    # The directory and the pool's supervisor first: they would replace what ends.
-    supervisors = [directory_name(service), pool_name(service)]
-    others = [actor["name"] for actor in listed if actor["name"].startswith(prefix)]
-    handles = {name: handle for name in [*supervisors, *others] if (handle := _find(name)) is not None}
-    owners = [handles[name] for name in handles if name == directory_name(service) or "/shard/" in name]
-    pids = _pids(owners)
-    for name in supervisors:
-        if name in handles:
-            ray.kill(handles.pop(name))
-    closing = [handle.close.remote() for name, handle in handles.items() if "/shard/" in name or "/verl/" in name]
+    return [actor["name"] for actor in listed if actor["namespace"] == NAMESPACE and actor["name"].startswith(prefix)]
+
+
+def _handles(names: Sequence[str]) -> dict[str, Any]:
+    """Name → handle of those that are there."""
+    return {name: handle for name in names if (handle := _find(name)) is not None}
+
+
+def _end(actors: Mapping[str, Any]) -> None:
+    """Let shards and validators close, kill all, and wait for the processes that hold files."""
+    pids = _pids([handle for name, handle in actors.items() if "/shard/" in name])
+    closing = [handle.close.remote() for name, handle in actors.items() if "/shard/" in name or "/verl/" in name]
     if closing:
         ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_WITHIN_S)
-    for handle in handles.values():
+    for handle in actors.values():
         ray.kill(handle)
     _wait_until_gone(pids)
 
 
-def _pids(handles: Sequence[Any]) -> list[int]:
+def _pids(handles: Collection[Any]) -> list[int]:
     asked = [handle.ping.remote() for handle in handles]
     answered, _ = ray.wait(asked, num_returns=len(asked), timeout=1.0) if asked else ([], [])
     pids: list[int] = []

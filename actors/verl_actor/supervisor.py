@@ -92,6 +92,10 @@ class PoolSupervisor:
         decisions = list(self._decisions)
         return encode(PoolView(list(ready), self._utilisation, self._desired, decisions, os.getpid(), endpoints))
 
+    async def ping(self) -> int:
+        """Proof of life: the process id."""
+        return os.getpid()
+
     async def _run(self) -> None:
         while True:
             began_s = time.monotonic()

@@ -22,6 +22,7 @@ from lightning_state.actors.verl_actor import start_pool, stop_pool
 from lightning_state.actors.verl_actor.validators import list_validators
 from lightning_state.actors.wire.validator_link import ValidatorLink
 from lightning_state.actors.wire.validator_transport import RayTransport, ping
+from lightning_state.cluster.service import stop_service
 
 T = TypeVar("T")
 SLOW_PATH = "tests.verl_cases:SLOW"
@@ -204,6 +205,15 @@ async def test_a_stopped_pool_is_unavailable_and_leaves_no_actor(service_name: s
         with pytest.raises(ValidationUnavailableError):
             await link.verdict(request(agents, "a-2"), deadline_s=30)
         assert (await link.verdict(request(agents, "a-1"), deadline_s=30)).is_accepted  # known already
+        assert list_validators(service_name) == {}
+
+
+async def test_a_service_stopped_while_its_pool_starts_leaves_no_validator_to_the_next(service_name: str) -> None:
+    """One left behind would judge the next service's states by the rules of the last."""
+    for _ in range(5):
+        start_pool(service_name, Settings.read(verl=VerlSettings(min_validators=5, max_validators=5)))
+        await until("the supervisor", RayTransport(service_name).members, lambda view: view.pid > 0)
+        await asyncio.to_thread(stop_service, service_name)
         assert list_validators(service_name) == {}
 
 
