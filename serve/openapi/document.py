@@ -32,7 +32,7 @@ def openapi_document(categories: Sequence[Category[Any]], limits: Limits) -> dic
         "paths": paths,
         "components": {
             "schemas": schemas(categories, limits),
-            "parameters": parameters(),
+            "parameters": parameters(limits),
             "responses": responses(),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },

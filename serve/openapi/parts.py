@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from lightning_state.actors.limits import Limits
 from lightning_state.serve.openapi.examples import PROBLEM
-from lightning_state.serve.openapi.schemas import Schema, ref
+from lightning_state.serve.openapi.schemas import Schema, prefix_schema, ref
 from lightning_state.serve.requests import LONGEST_TIMEOUT_S
 
 ALWAYS = (400, 401, 404, 429, 431, 500, 503, 504)
@@ -36,7 +37,7 @@ _DESCRIPTIONS = {
 CONDITIONS = ("IfMatch", "IfNoneMatch", "ExpectedVersion")
 
 
-def parameters() -> dict[str, Schema]:
+def parameters(limits: Limits) -> dict[str, Schema]:
     """The shared parameters by name."""
     return {
         "Consistency": _query("consistency", {"enum": ["cached", "linearizable"], "default": "cached"}, "linearizable"),
@@ -59,7 +60,7 @@ def parameters() -> dict[str, Schema]:
             30,
             "Seconds the caller is ready to wait.",
         ),
-        "Prefix": _query("prefix", {"type": "string", "pattern": "^[A-Za-z0-9_:@+-]*$", "maxLength": 100}, "agent-"),
+        "Prefix": _query("prefix", prefix_schema(limits), "agent-"),
         "Limit": _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, 100),
         "Cursor": _query("cursor", {"type": "string"}, "azE6YWdlbnQtMQ=="),
     }

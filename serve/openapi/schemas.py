@@ -17,7 +17,8 @@ Schema = dict[str, Any]
 
 _FIRST = "[A-Za-z0-9_:@+-]+"
 _BETWEEN = r"(?:\.(?:/\.)*/?|/(?:\./)*\.?)"
-KEY_PATTERN = f"^{_FIRST}(?:{_BETWEEN}{_FIRST})*{_BETWEEN}?$"
+_KEY = f"{_FIRST}(?:{_BETWEEN}{_FIRST})*{_BETWEEN}?"
+KEY_PATTERN = f"^{_KEY}$"
 """The key grammar, exactly: not starting with / or ., without // or .. ."""
 
 _TEMPLATE = "#/components/schemas/{model}"
@@ -55,6 +56,11 @@ def answered(category: Category[Any]) -> str:
 def key_schema(limits: Limits) -> Schema:
     """What a key is."""
     return {"type": "string", "pattern": KEY_PATTERN, "minLength": 1, "maxLength": limits.key_bytes}
+
+
+def prefix_schema(limits: Limits) -> Schema:
+    """What a key may begin with: nothing, or a key that leaves room for one character more."""
+    return {"type": "string", "pattern": f"^(?:{_KEY})?$", "maxLength": limits.key_bytes - 1}
 
 
 def schemas(categories: Sequence[Category[Any]], limits: Limits) -> dict[str, Schema]:

@@ -37,6 +37,7 @@ from lightning_state.actors.core.verl.messages import (
 from lightning_state.actors.core.verl.rule_set import RuleSet, rule_set_of
 from lightning_state.actors.core.verl.rules.references import references_of
 from lightning_state.actors.errors import (
+    DeadlineExceededError,
     ProtocolError,
     ShardUnavailableError,
     StateNotFoundError,
@@ -57,7 +58,8 @@ _RETRY_S = 0.05
 class AsyncVerl:
     """The five calls of VERL.
 
-    Each raises ValidationUnavailableError when no validator answers before the deadline (`timeout_s`).
+    Each raises ValidationUnavailableError while the pool has no validator, and DeadlineExceededError when it has but
+    none answers before the deadline (`timeout_s`).
     """
 
     def __init__(self, calls: AsyncCalls, categories: Mapping[str, Category[Any]]) -> None:
@@ -149,7 +151,7 @@ class AsyncVerl:
         self._calls.counters.called(name)
         await self._calls.open(deadline_s)
         data = encode(Batch(VERL_PROTOCOL, {rule_set.id: rule_set} if rule_set else {}, [call]))
-        trouble = "the pool has no validator yet"
+        trouble, members = "the pool has no validator yet", list[str]()
         while True:
             try:
                 members = await self._members(deadline_s)
@@ -159,6 +161,8 @@ class AsyncVerl:
             except ShardUnavailableError as error:
                 trouble = str(error)
             if time.monotonic() + _RETRY_S >= deadline_s:
+                if members:
+                    raise DeadlineExceededError(f"no answer from the pool before the deadline: {trouble}")
                 raise ValidationUnavailableError(f"no validator answered in time: {trouble}")
             await asyncio.sleep(_RETRY_S)
 

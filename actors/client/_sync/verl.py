@@ -38,6 +38,7 @@ from lightning_state.actors.core.verl.messages import (
 from lightning_state.actors.core.verl.rule_set import RuleSet, rule_set_of
 from lightning_state.actors.core.verl.rules.references import references_of
 from lightning_state.actors.errors import (
+    DeadlineExceededError,
     ProtocolError,
     ShardUnavailableError,
     StateNotFoundError,
@@ -58,7 +59,8 @@ _RETRY_S = 0.05
 class Verl:
     """The five calls of VERL.
 
-    Each raises ValidationUnavailableError when no validator answers before the deadline (`timeout_s`).
+    Each raises ValidationUnavailableError while the pool has no validator, and DeadlineExceededError when it has but
+    none answers before the deadline (`timeout_s`).
     """
 
     def __init__(self, calls: Calls, categories: Mapping[str, Category[Any]]) -> None:
@@ -150,7 +152,7 @@ class Verl:
         self._calls.counters.called(name)
         self._calls.open(deadline_s)
         data = encode(Batch(VERL_PROTOCOL, {rule_set.id: rule_set} if rule_set else {}, [call]))
-        trouble = "the pool has no validator yet"
+        trouble, members = "the pool has no validator yet", list[str]()
         while True:
             try:
                 members = self._members(deadline_s)
@@ -160,6 +162,8 @@ class Verl:
             except ShardUnavailableError as error:
                 trouble = str(error)
             if time.monotonic() + _RETRY_S >= deadline_s:
+                if members:
+                    raise DeadlineExceededError(f"no answer from the pool before the deadline: {trouble}")
                 raise ValidationUnavailableError(f"no validator answered in time: {trouble}")
             time.sleep(_RETRY_S)
 

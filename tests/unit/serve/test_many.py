@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
+from tests.http_service import LocalPoolCalls
 from tests.unit.serve.test_states import NEW, agent, problem, put
 
 
@@ -133,6 +135,18 @@ async def test_verl_judges_a_state_that_is_not_written(http: httpx.AsyncClient) 
     confidence = await http.post("/v1/verl/evaluateConfidence", json={"category": "agents", "state": agent()})
     assert confidence.json()["confidence"] == 1.0
     assert problem(await http.get("/v1/agents/a-1")) == (404, "not_found")
+
+
+async def test_a_validator_that_is_there_but_silent_is_a_deadline(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: LocalPoolCalls, __: bytes) -> bytes:
+        return await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(LocalPoolCalls, "_examine", never)
+    asked = {"statements": ["The sky is blue."]}
+    late = await http.post("/v1/verl/checkConsistency", json=asked, headers={"Request-Timeout": "0.2"})
+    assert problem(late) == (504, "deadline_exceeded")
 
 
 async def test_verl_checks_facts_arguments_and_consistency(http: httpx.AsyncClient) -> None:
