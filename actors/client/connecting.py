@@ -16,7 +16,11 @@ from lightning_state.actors.wire.actor_calls import ActorCalls
 from lightning_state.actors.wire.names import NAMESPACE, directory_name
 from lightning_state.actors.wire.ray_access import read_access
 
+logger = logging.getLogger(__name__)
+
 _REACHABLE_S = 3.0
+_SLOW = "Timed out while waiting for GCS"
+"""In the reason Ray gives when its control store takes connections and answers none in time: it may be busy."""
 
 
 def join(service: str, address: str | None, token: str | None) -> ActorCalls:
@@ -50,13 +54,20 @@ def join_ray(address: str | None = None, *, service: str = "default") -> None:
         _use_auth_mode(access.auth_mode)
     where = address or os.environ.get("RAY_ADDRESS") or "auto"
     _check_reachable(where)
-    try:
-        ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
-        reason = str(error).strip().split("\n", 1)[0]
-        raise ServiceNotFoundError(
-            f"cannot join Ray at {where!r} ({reason}): start a service with `lightning-state up`, or pass its address"
-        ) from error
+    for is_last in (False, True):
+        try:
+            ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
+            reason = str(error).strip().split("\n", 1)[0]
+            if _SLOW in reason and not is_last:
+                logger.warning("Ray at %s did not answer, trying once more: %s", where, reason)
+                continue
+            raise ServiceNotFoundError(
+                f"cannot join Ray at {where!r} ({reason}): "
+                "start a service with `lightning-state up`, or pass its address"
+            ) from error
+        else:
+            return
 
 
 def _check_same(address: str | None) -> None:

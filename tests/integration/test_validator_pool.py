@@ -37,11 +37,13 @@ def request(rule_set: str, key: str) -> VerdictRequest:
 
 @asynccontextmanager
 async def running_pool(service: str, **verl: float) -> AsyncGenerator[tuple[ValidatorLink, RayTransport]]:
+    """A pool at its least size: a call made before the first validator is there may be refused as unavailable."""
     settings = Settings.read(verl=VerlSettings(**verl))  # pyright: ignore[reportArgumentType]  # numbers by name
     start_pool(service, settings)
-    link = ValidatorLink(service, settings)
+    link, transport = ValidatorLink(service, settings), RayTransport(service)
     try:
-        yield link, RayTransport(service)
+        await has(transport, settings.verl.min_validators)
+        yield link, transport
     finally:
         await link.close()
         await asyncio.to_thread(stop_pool, service)
@@ -93,8 +95,20 @@ def is_back(now: dict[str, int], gone: int) -> bool:
     return gone not in now.values() and len(now) == 2
 
 
+async def while_they_work(working: list[asyncio.Task[int]], awaited: Awaitable[T]) -> T:
+    """What is awaited; or, at once, the error that ended a worker it depends on."""
+    waiting = asyncio.ensure_future(awaited)
+    done, _ = await asyncio.wait({waiting, *working}, return_when=asyncio.FIRST_COMPLETED)
+    for task in done - {waiting}:
+        task.result()
+    return await waiting
+
+
 async def has(transport: RayTransport, validators: int) -> PoolView:
-    return await until(f"{validators} validators", transport.members, lambda view: len(view.members) == validators)
+    # New processes: on a busy machine one takes many seconds to import what it needs.
+    return await until(
+        f"{validators} validators", transport.members, lambda view: len(view.members) == validators, within_s=90
+    )
 
 
 async def test_a_category_of_the_users_needs_no_restart_and_its_wait_delays_nobody(service_name: str) -> None:
@@ -109,8 +123,7 @@ async def test_a_category_of_the_users_needs_no_restart_and_its_wait_delays_nobo
 
 
 async def test_a_full_user_lane_is_overloaded_at_once(service_name: str) -> None:
-    async with running_pool(service_name) as (link, transport):
-        await has(transport, 1)
+    async with running_pool(service_name) as (link, _):
         slow = link.register(SLOW, SLOW_PATH)
         asked = [asyncio.ensure_future(link.verdict(order(slow, n), deadline_s=0.5)) for n in range(1_500)]
         results = await asyncio.gather(*asked, return_exceptions=True)
@@ -132,7 +145,7 @@ async def test_the_pool_grows_under_load_and_shrinks_again(service_name: str) ->
             return done
 
         working = [asyncio.ensure_future(load(lane)) for lane in range(12)]
-        grown = await has(transport, 3)
+        grown = await while_they_work(working, has(transport, 3))
         stop.set()
         assert min(await asyncio.gather(*working)) > 0
         shrunk = await has(transport, 1)
@@ -143,7 +156,6 @@ async def test_the_pool_grows_under_load_and_shrinks_again(service_name: str) ->
 
 async def test_killing_a_validator_under_load_loses_nothing(service_name: str) -> None:
     async with running_pool(service_name, min_validators=2) as (link, transport):
-        await has(transport, 2)
         agents = link.register(AGENTS, AGENTS.import_path)
         before = await pids(transport)
         stop = asyncio.Event()
@@ -169,7 +181,6 @@ async def test_killing_a_validator_under_load_loses_nothing(service_name: str) -
 
 async def test_a_silent_validator_is_replaced_and_its_calls_answered(service_name: str) -> None:
     async with running_pool(service_name, min_validators=2) as (link, transport):
-        await has(transport, 2)
         agents = link.register(AGENTS, AGENTS.import_path)
         await link.verdict(request(agents, "warm"), deadline_s=10)
         name, pid = min((await pids(transport)).items())
@@ -197,8 +208,7 @@ async def test_a_killed_supervisor_comes_back_and_adopts_the_validators(service_
 
 
 async def test_a_stopped_pool_is_unavailable_and_leaves_no_actor(service_name: str) -> None:
-    async with running_pool(service_name, unavailable_after_s=0.5) as (link, transport):
-        await has(transport, 1)
+    async with running_pool(service_name, unavailable_after_s=0.5) as (link, _):
         agents = link.register(AGENTS, AGENTS.import_path)
         assert (await link.verdict(request(agents, "a-1"), deadline_s=30)).is_accepted
         await asyncio.to_thread(stop_pool, service_name)
@@ -218,8 +228,7 @@ async def test_a_service_stopped_while_its_pool_starts_leaves_no_validator_to_th
 
 
 async def test_a_call_that_ends_every_validator_is_given_up_and_the_others_are_answered(service_name: str) -> None:
-    async with running_pool(service_name, min_validators=2, unavailable_after_s=10) as (link, transport):
-        await has(transport, 2)
+    async with running_pool(service_name, min_validators=2, unavailable_after_s=10) as (link, _):
         rule_set = link.register(POISON, "tests.verl_cases:POISON")
 
         def asked(key: str) -> VerdictRequest:
@@ -235,7 +244,6 @@ async def test_a_call_that_ends_every_validator_is_given_up_and_the_others_are_a
 
 async def test_a_validator_whose_threads_are_all_held_is_replaced(service_name: str) -> None:
     async with running_pool(service_name, validator_timeout_s=0.2) as (link, transport):
-        await has(transport, 1)
         rule_set = link.register(STUCK, "tests.verl_cases:STUCK")
         before = await pids(transport)
         orders = (change(STUCK, Order(order_id=f"o-{n}", amount=1), rule_set=rule_set) for n in range(16))

