@@ -12,7 +12,9 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
-"""prctl(2), Linux only: the signal this process gets when its parent ends; kept across execve(2)."""
+"""prctl(2), Linux only: the signal this process gets when its parent ends; kept across execve(2).
+
+Precisely when the thread that started it ends: Serve's is the loop of an actor, which lasts as long as its process."""
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ def join_ray(address: str | None = None, *, service: str = "default") -> None:
 
     That at `address`; by default the one on which this user started the service, else the one of this machine. The
     auth mode must equal the cluster's own, else Ray fails only after 20 s: whoever started the service wrote it down.
-    Raises ServiceNotFoundError.
+    A control store that is reached and answers too late is asked once more. Raises ServiceNotFoundError.
     """
     if ray.is_initialized():
         _check_same(address)
@@ -58,6 +58,7 @@ def join_ray(address: str | None = None, *, service: str = "default") -> None:
         try:
             ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
+            ray.shutdown()  # what a try that failed half-way has left
             reason = str(error).strip().split("\n", 1)[0]
             if _SLOW in reason and not is_last:
                 logger.warning("Ray at %s did not answer, trying once more: %s", where, reason)

